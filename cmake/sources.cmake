@@ -1,0 +1,52 @@
+# kernel_stubs(<result> <cpp|cu>): the translation units made of kernels/, for the host compiler or for nvcc.
+#   <family>/<pass>_<N>_<idea>.cuh   one for each type of its header's Storage line (nvcc: but double)
+#   <family>/<pass>_host.cuh         the same, for the host compiler only
+#   <family>/<op>.cu                 one
+# An unchanged unit is not written again, so its object is kept.
+function(kernel_stubs result suffix)
+  set(stubs "")
+  file(GLOB versions CONFIGURE_DEPENDS kernels/*/*.cuh)
+  foreach(file ${versions})
+    get_filename_component(name ${file} NAME_WE)
+    if(NOT name MATCHES "_[0-9]+_|_host$" OR (suffix STREQUAL "cu" AND name MATCHES "_host$"))
+      continue()
+    endif()
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})  # its Storage line may change
+    file(STRINGS ${file} line REGEX "^Storage +" LIMIT_COUNT 1)
+    if(NOT line)
+      message(FATAL_ERROR "${file}: the header has no line 'Storage   float half ...'")
+    endif()
+    string(REGEX REPLACE "^Storage +" "" line "${line}")
+    string(REGEX MATCHALL "[a-z0-9_]+" storage "${line}")
+    if(suffix STREQUAL "cu")
+      list(REMOVE_ITEM storage double)  # for gradient checks
+    endif()
+    file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR}/kernels ${file})
+    foreach(type ${storage})
+      kernel_stub(stub ${path}.${type}.${suffix}
+        "#define STORAGE ${type}\n#define PYCNN_FILE \"${path}\"\n#include \"${path}\"\n")
+      list(APPEND stubs ${stub})
+    endforeach()
+  endforeach()
+
+  file(GLOB ops CONFIGURE_DEPENDS kernels/*/*.cu)
+  foreach(file ${ops})
+    file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR}/kernels ${file})
+    kernel_stub(stub ${path}.${suffix} "#include \"${path}\"\n")
+    list(APPEND stubs ${stub})
+  endforeach()
+  set(${result} ${stubs} PARENT_SCOPE)
+endfunction()
+
+function(kernel_stub result name text)
+  string(REPLACE "/" "_" name ${name})
+  set(stub ${CMAKE_BINARY_DIR}/stubs/${name})
+  set(old "")
+  if(EXISTS ${stub})
+    file(READ ${stub} old)
+  endif()
+  if(NOT old STREQUAL text)
+    file(WRITE ${stub} "${text}")
+  endif()
+  set(${result} ${stub} PARENT_SCOPE)
+endfunction()

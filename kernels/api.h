@@ -1,0 +1,43 @@
+// Every op Python may call: the table of contents. Each declaration states its arrays, storage, accumulator and indices.
+#pragma once
+#include "conv2d/conv2d.h"
+#include "elementwise/elementwise.h"
+#include "gemm/gemm.h"
+#include "loss/loss.h"
+#include "optim/optim.h"
+#include "pool2d/pool2d.h"
+#include "random/counter.h"
+#include "reduce/reduce.h"
+#include "shape/shape.h"
+#include "softmax/softmax.h"
+
+namespace pycnn {
+
+inline std::vector<const OpRecord*>& ops() {
+  static std::vector<const OpRecord*> all;
+  return all;
+}
+
+template <template <class> class Op, class... F>
+void append(List<F...>) { (ops().push_back(&op_record<Op<F>>()), ...); }
+template <class... Op>
+void append() { (ops().push_back(&op_record<Op>()), ...); }
+
+inline const std::vector<const OpRecord*>& all_ops() {
+  if (ops().empty()) {
+    append<Conv2dForward, Conv2dBackwardData, Conv2dBackwardWeight>();
+    append<Gemm>();
+    append<Map>(MapFunctors{});
+    append<Broadcast>(BroadcastFunctors{});
+    append<Sum, SumBackward, BiasBackward, Max, MaxBackward>();
+    append<SoftmaxForward, SoftmaxBackward>();
+    append<CrossEntropyForward, CrossEntropyBackward, CheckLabels>();
+    append<StridedCopy, Cast, Fill>();
+    append<Sgd, AdvanceStep>();
+    append<MaxPool2dForward, MaxPool2dBackward, MaxPool2dIndices, AvgPool2dForward, AvgPool2dBackward>();
+    append<Increment>();
+  }
+  return ops();
+}
+
+}  // namespace pycnn

@@ -1,0 +1,169 @@
+/*
+conv2d backward-data (dgrad) for the CPU: dx gathers from dy, the same implicit GEMM as forward_host.cuh.
+
+Math      dx[n,h,w,c] = sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c]  where  p*stride - pad + r*dilation = h, q likewise
+          With stride t the pixels h = a - pad (mod t) of one class a see only the taps r*dilation = a (mod t). Within a
+          class p falls by the same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
+Memory    the class's taps are packed into the workspace as rows (r,s,k), which weight stores as they are needed; each
+          block of pixels gathers its rows of im2col(dy)
+Threads   one class after the other; over blocks of pixels and channels
+Limit     C < 16 leaves lanes empty; a strided convolution reads dy once per class
+Next      backward_weight_host.cuh sums over pixels instead
+Storage   float double
+*/
+#include <numeric>
+
+#include "../common/host_conv.h"
+#include "conv2d.h"
+
+namespace pycnn {
+
+// Along one axis: the pixels of dx of one class, and the taps they see.
+struct DgradClass {
+  int64_t first_pixel, pixels;         // first_pixel + stride * i
+  int64_t last_tap, taps, tap_step;    // last_tap - tap_step * j
+  int64_t pad, dilation;               // pixel i sees dy at i - pad + dilation * j
+
+  DgradClass(int64_t a, int64_t stride, int64_t padding, int64_t spread, int64_t extent, int64_t filter) {
+    const int64_t common = std::gcd(stride, spread), start = padding > a ? ceil_div(padding - a, stride) : 0;
+    first_pixel = a - padding + stride * start;
+    pixels = first_pixel < extent ? (extent - 1 - first_pixel) / stride + 1 : 0;
+    tap_step = stride / common, dilation = spread / common;
+    int64_t tap = 0;
+    while (tap < tap_step && tap * spread % stride != a) tap++;
+    taps = tap < tap_step && tap < filter ? (filter - 1 - tap) / tap_step + 1 : 0;
+    last_tap = tap + (taps - 1) * tap_step;
+    pad = (taps - 1) * dilation - start - (a - tap * spread) / stride;
+  }
+};
+
+// Row (r,s,k) of the weights of a class: the channels of one tap of one filter.
+template <class T> struct DgradTaps {
+  const T* weight;  // of the group's first filter
+  int64_t R, S, C, K;
+  DgradClass h, w;
+  void fill(int64_t row, int64_t rows, int64_t from, int64_t n, T* out, int64_t stride) const {
+    for (int64_t i = row; i < row + rows; i++, out += stride) {
+      const int64_t k = i % K, s = w.last_tap - i / K % w.taps * w.tap_step, r = h.last_tap - i / K / w.taps * h.tap_step;
+      std::memcpy(out, weight + ((k * R + r) * S + s) * C + from, n * sizeof(T));
+    }
+  }
+};
+
+// Where the pixels of a class are in dx.
+template <class T> struct DgradPixels {
+  T* dx;
+  int64_t pitch, H, W, stride_h, stride_w;
+  DgradClass h, w;
+  T* row(int64_t i) const {
+    const int64_t line = i / w.pixels, image = line / h.pixels;
+    const int64_t y = h.first_pixel + line % h.pixels * stride_h, x = w.first_pixel + i % w.pixels * stride_w;
+    return dx + ((image * H + y) * W + x) * pitch;
+  }
+};
+
+// dx as the sum of one product per class.
+template <class T>
+void dgrad_gather(const ConvShape& sh, Array dy, Array weight, Array dx, T* workspace) {
+  using namespace host;
+  const int64_t C = sh.group_C(), K = sh.group_K();
+  const T* dy_end = end_of(dy.as<const T>(), sh.N * sh.P * sh.Q, dy.pitch, sh.K);
+  for (int64_t part = 0; part < sh.stride_h * sh.stride_w * sh.groups; part++) {
+    const int64_t g = part / (sh.stride_h * sh.stride_w), a = part / sh.stride_w % sh.stride_h, b = part % sh.stride_w;
+    const DgradClass h(a, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R), w(b, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
+    const int64_t depth = h.taps * w.taps * K;
+    const DgradTaps<T> taps{weight.as<const T>() + g * K * sh.R * sh.S * C, sh.R, sh.S, C, K, h, w};
+    const ConvShape view{sh.N, sh.P, sh.Q, K, C, h.taps, w.taps, h.pixels, w.pixels, 1, 1, h.pad, w.pad, h.dilation, w.dilation, 1, 0};
+    const Im2col<T> rows{dy.as<const T>() + g * K, dy_end, dy.pitch, view};
+    const DgradPixels<T> out{dx.as<T>() + g * C, dx.pitch, sh.H, sh.W, sh.stride_h, sh.stride_w, h, w};
+    multiply<T, Layout::rows, Source::along>(view.gemm_m(), C, depth, rows, taps, out, nullptr, sh.accumulate, workspace);
+  }
+}
+
+// Few channels: a row of dy * weight holds all taps (r,s,c) of one pixel of dy, and is added to the pixels of dx it touches.
+template <class T> bool dgrad_scatters(const ConvShape& sh) {
+  const int64_t C = sh.group_C(), lanes = host::kLanes<T>;
+  return (C <= lanes / 2 || (C <= lanes && sh.group_K() >= 2 * C)) && sh.gemm_k() <= 1024;
+}
+
+// One group of lines [begin, end) of an image of dx, from the lines p of dy that touch them, in order.
+template <class T>
+void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, const T* packed, int64_t image, int64_t begin, int64_t end,
+                         T* dx, int64_t pitch) {
+  using namespace host;
+  const int64_t C = sh.group_C(), columns = sh.gemm_k(), width = round_up(columns, kLanes<T>);
+  const bool joint = pitch == C && sh.dilation_w == 1;
+  const int64_t taps = joint ? sh.S : 1, reach = (sh.R - 1) * sh.dilation_h;
+  T* lines = dx + image * sh.H * sh.W * pitch;
+  const T* lines_end = lines + end * sh.W * pitch;
+  if (!sh.accumulate)
+    for (int64_t i = begin * sh.W; i < end * sh.W; i++) std::fill_n(lines + i * pitch, C, T(0));
+
+  alignas(64) T dy_block[kBlockSize<T>], product[kBlockSize<T>];
+  const int64_t at_once = std::min<int64_t>(kBlockRows, kBlockSize<T> / width);
+  T* row[kBlockRows];
+  for (int64_t i = 0; i < at_once; i++) row[i] = product + i * width;
+  const Depths<T> blocks(sh.group_K());
+  const int64_t p_begin = std::max<int64_t>(0, begin + sh.pad_h - reach) / sh.stride_h;
+  const int64_t p_end = std::min(sh.P, (end - 1 + sh.pad_h) / sh.stride_h + 1);
+  for (int64_t i = p_begin * sh.Q; i < p_end * sh.Q; i += at_once) {
+    const int64_t rows = std::min(at_once, p_end * sh.Q - i);
+    for (int64_t b = 0; b < blocks.count; b++) {
+      const int64_t k = blocks.begin(b), depth = blocks.size(b);
+      dy.fill(image * sh.P * sh.Q + i, rows, k, depth, dy_block, kRowStride<T>);
+      block_product<T, Layout::rows>(rows, columns, depth, dy_block, 0, packed + k * width, row, 0, nullptr, b > 0);
+    }
+    int64_t p = i / sh.Q, q = i % sh.Q;
+    for (int64_t j = 0; j < rows; j++) {
+      for (int64_t r = 0; r < sh.R; r++) {
+        const int64_t h = p * sh.stride_h - sh.pad_h + r * sh.dilation_h;
+        if (h < begin || h >= end) continue;
+        for (int64_t s = 0; s < sh.S; s += taps) {
+          const int64_t w = q * sh.stride_w - sh.pad_w + s * sh.dilation_w;
+          const int64_t low = std::max<int64_t>(0, -w), high = std::min(taps, sh.W - w);  // taps inside the image
+          if (low < high)
+            add_row(row[j] + ((r * sh.S + s) + low) * C, (high - low) * C, lines + (h * sh.W + w + low) * pitch,
+                    joint ? lines_end : nullptr);
+        }
+      }
+      if (++q == sh.Q) p++, q = 0;
+    }
+  }
+}
+
+template <class T>
+void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array dx, T* packed) {
+  using namespace host;
+  const int64_t C = sh.group_C(), K = sh.group_K(), columns = sh.gemm_k();
+  // Bands of lines, where the images are few; lines of dy that touch two bands are multiplied twice.
+  const int64_t reach = sh.R * sh.dilation_h;
+  const int64_t bands = std::max<int64_t>(1, std::min(ceil_div(4 * cpu::get_num_threads(), std::max<int64_t>(1, sh.N)), sh.H / (4 * reach)));
+  const T* dy_end = end_of(dy.as<const T>(), sh.N * sh.P * sh.Q, dy.pitch, sh.K);
+  for (int64_t g = 0; g < sh.groups; g++) {
+    const T* filters = weight.as<const T>() + g * K * columns;
+    pack<T, Source::along>(K, columns, DenseRows<T>{filters, columns, weight.as<const T>() + sh.K * columns}, packed);
+    const DenseRows<T> dy_rows{dy.as<const T>() + g * K, dy.pitch, dy_end};
+    for_each(sh.N * bands, 2.0 * sh.gemm_m() * columns * K, [&](int64_t i) {
+      const int64_t band = i % bands;
+      dgrad_scatter_lines(sh, dy_rows, packed, i / bands, band * sh.H / bands, (band + 1) * sh.H / bands, dx.as<T>() + g * C, dx.pitch);
+    });
+  }
+}
+
+template <class T>
+const char* conv2d_backward_data_host_supports(const ConvShape& sh, const Request&, Plan& plan) {
+  plan.workspace = dgrad_scatters<T>(sh) ? sizeof(T) * sh.group_K() * host::round_up(sh.gemm_k(), host::kLanes<T>)
+                                         : host::workspace_bytes<T>(sh.N * sh.H * sh.W, sh.group_C(), sh.R * sh.S * sh.group_K());
+  return nullptr;
+}
+
+template <class T>
+void conv2d_backward_data_host(const Plan& plan, Array dy, Array weight, Array dx) {
+  const auto& sh = plan.problem<ConvShape>();
+  (dgrad_scatters<T>(sh) ? dgrad_scatter<T> : dgrad_gather<T>)(sh, dy, weight, dx, plan.workspace_as<T>());
+}
+
+REGISTER_VERSION(Conv2dBackwardData, host, 0, "implicit GEMM on dy, one product per class of pixels modulo the stride",
+                 conv2d_backward_data_host_supports<STORAGE>, conv2d_backward_data_host<STORAGE>);
+
+}  // namespace pycnn

@@ -1,0 +1,91 @@
+/*
+conv2d backward-weight (wgrad) for the CPU: implicit GEMM whose sums run over the pixels.
+
+Math      dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c]
+Memory    dy and im2col(x) are both gathered as they lie, a few hundred pixels at a time. The pixels are cut into chunks
+          by shape alone; each chunk has its own partial dweight in the workspace, added in order at the end.
+Threads   over chunks and blocks of columns (r,s,c)
+Limit     the gather of im2col(x) costs more than the product at K < 16
+Next      reuse a gathered line for the next tap row
+Storage   float double
+*/
+#include "../common/host_conv.h"
+#include "conv2d.h"
+
+namespace pycnn {
+
+// The cut: `columns` blocks of (r,s,c), `chunks` of pixels. About 32 pieces of work, of at least 512 pixels each, and at
+// most 8 MiB of partial sums.
+struct WgradCut {
+  int64_t columns, chunks, elements;
+  explicit WgradCut(const ConvShape& sh) {
+    elements = sh.gemm_n() * sh.gemm_k();
+    columns = ceil_div(sh.gemm_k(), host::kLocalColumns);
+    chunks = std::min({ceil_div(32, columns), sh.gemm_m() / 512, (2 << 20) / elements});
+    chunks = std::max<int64_t>(chunks, 1);
+  }
+};
+
+template <class T>
+const char* conv2d_backward_weight_host_supports(const ConvShape& sh, const Request&, Plan& plan) {
+  const WgradCut cut(sh);
+  plan.workspace = cut.chunks > 1 ? cut.chunks * cut.elements * sizeof(T) : 0;
+  return nullptr;
+}
+
+// One piece: columns [n, n + width) of dweight from the pixels [begin, end).
+template <class T, class DY, class X>
+void wgrad_block(const DY& dy, const X& x, int64_t K, int64_t n, int64_t width, int64_t begin, int64_t end, T* dweight,
+                 int64_t row_length, bool accumulate) {
+  using namespace host;
+  alignas(64) T x_block[kDepth<T> * kLocalColumns], dy_block[kBlockSize<T>];
+  const Depths<T> blocks(end - begin);
+  for (int64_t b = 0; b < blocks.count; b++) {
+    const int64_t pixel = begin + blocks.begin(b), depth = blocks.size(b);
+    pack_block<T, Source::along>(x, pixel, depth, n, width, x_block);
+    for (int64_t k = 0; k < K; k += kBlockRows) {
+      const int64_t rows = std::min<int64_t>(K - k, kBlockRows);
+      T* row[kBlockRows];
+      for (int64_t i = 0; i < rows; i++) row[i] = dweight + (k + i) * row_length;
+      dy.fill(pixel, depth, k, rows, dy_block, kColumnStride<T>);
+      block_product<T, Layout::columns>(rows, width, depth, dy_block, kColumnStride<T>, x_block, row, n, nullptr, b > 0 || accumulate);
+    }
+  }
+}
+
+template <class T>
+void conv2d_backward_weight_host(const Plan& plan, Array dy, Array x, Array dweight) {
+  using namespace host;
+  const auto& sh = plan.problem<ConvShape>();
+  const WgradCut cut(sh);
+  const int64_t K = sh.gemm_n(), columns = sh.gemm_k(), pixels = sh.gemm_m();
+  T* partial = plan.workspace_as<T>();
+  ConvShape group = sh;
+  group.C = sh.group_C();
+  const T* x_end = end_of(x.as<const T>(), sh.N * sh.H * sh.W, x.pitch, sh.C);
+  for (int64_t g = 0; g < sh.groups; g++) {
+    const DenseRows<T> dy_rows{dy.as<const T>() + g * K, dy.pitch, end_of(dy.as<const T>(), pixels, dy.pitch, sh.K)};
+    const Im2col<T> x_rows{x.as<const T>() + g * group.C, x_end, x.pitch, group};
+    T* out = dweight.as<T>() + g * cut.elements;
+    for_each(cut.chunks * cut.columns, 2.0 * K * columns * pixels, [&](int64_t i) {
+      const int64_t chunk = i / cut.columns, block = i % cut.columns;
+      const int64_t tiles = ceil_div(columns, kTileColumns<T>);
+      const int64_t n = block * tiles / cut.columns * kTileColumns<T>, end = std::min(columns, (block + 1) * tiles / cut.columns * kTileColumns<T>);
+      wgrad_block<T>(dy_rows, x_rows, K, n, end - n, chunk * pixels / cut.chunks, (chunk + 1) * pixels / cut.chunks,
+                     cut.chunks > 1 ? partial + chunk * cut.elements : out, columns, cut.chunks == 1 && sh.accumulate);
+    });
+    if (cut.chunks == 1) continue;
+    for_each(K, double(cut.chunks * cut.elements), [&](int64_t k) {
+      T* sum = out + k * columns;
+      for (int64_t chunk = 0; chunk < cut.chunks; chunk++) {
+        const T* more = partial + chunk * cut.elements + k * columns;
+        for (int64_t i = 0; i < columns; i++) sum[i] = chunk == 0 && !sh.accumulate ? more[i] : sum[i] + more[i];
+      }
+    });
+  }
+}
+
+REGISTER_VERSION(Conv2dBackwardWeight, host, 0, "implicit GEMM over pixels, partial sums cut by shape",
+                 conv2d_backward_weight_host_supports<STORAGE>, conv2d_backward_weight_host<STORAGE>);
+
+}  // namespace pycnn

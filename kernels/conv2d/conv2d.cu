@@ -1,0 +1,50 @@
+// Convolution: what the three passes require of their arrays, and which version is the default.
+#include "conv2d.h"
+
+namespace pycnn {
+
+static void check_conv(const char* op, const ConvShape& sh) {
+  auto require = [&](bool holds, const std::string& what) {
+    if (!holds) throw ShapeError(std::string(op) + ": " + what);
+  };
+  require(sh.stride_h > 0 && sh.stride_w > 0, "non-positive stride is not supported");
+  require(sh.pad_h >= 0 && sh.pad_w >= 0, "negative padding is not supported");
+  require(sh.dilation_h > 0 && sh.dilation_w > 0, "dilation should be greater than zero");
+  require(sh.groups > 0, "non-positive groups is not supported");
+  require(sh.C % sh.groups == 0 && sh.K % sh.groups == 0,
+          "C = " + std::to_string(sh.C) + " and K = " + std::to_string(sh.K) + " must be multiples of groups = " + std::to_string(sh.groups));
+  require(sh.R > 0 && sh.S > 0, "the kernel must have at least one tap");
+  require(sh.P >= 0 && sh.Q >= 0, "the output would have a negative size");
+  // Positions within one padded image and one filter are 32-bit in the kernels, with room for a tile past the end.
+  const int64_t most = 1 << 30;
+  const int64_t reach_h = sh.P * sh.stride_h + sh.R * sh.dilation_h + sh.pad_h;
+  const int64_t reach_w = sh.Q * sh.stride_w + sh.S * sh.dilation_w + sh.pad_w;
+  require(sh.H + sh.pad_h < most && sh.W + sh.pad_w < most && reach_h < most && reach_w < most,
+          "an axis of more than 2^30 positions, padding included, is not supported");
+  require(sh.R * sh.S * sh.group_C() < most && sh.R * sh.S * sh.group_K() < most,
+          "a filter of more than 2^30 weights is not supported");
+}
+
+Signature Conv2dForward::signature(const ConvShape& sh, DType t) {
+  return {pitched(in("x", t, {sh.N, sh.H, sh.W, sh.C})), in("weight", t, {sh.K, sh.R, sh.S, sh.C / sh.groups}),
+          optional(in("bias", t, {sh.K})), pitched(out("y", t, {sh.N, sh.P, sh.Q, sh.K}))};
+}
+Signature Conv2dBackwardData::signature(const ConvShape& sh, DType t) {
+  return {pitched(in("dy", t, {sh.N, sh.P, sh.Q, sh.K})), in("weight", t, {sh.K, sh.R, sh.S, sh.C / sh.groups}),
+          pitched(out("dx", t, {sh.N, sh.H, sh.W, sh.C}))};
+}
+Signature Conv2dBackwardWeight::signature(const ConvShape& sh, DType t) {
+  return {pitched(in("dy", t, {sh.N, sh.P, sh.Q, sh.K})), pitched(in("x", t, {sh.N, sh.H, sh.W, sh.C})),
+          out("dweight", accumulator_of(t), {sh.K, sh.R, sh.S, sh.C / sh.groups})};
+}
+
+void Conv2dForward::check(const ConvShape& sh) { check_conv(name, sh); }
+void Conv2dBackwardData::check(const ConvShape& sh) { check_conv(name, sh); }
+void Conv2dBackwardWeight::check(const ConvShape& sh) { check_conv(name, sh); }
+
+// The host micro-kernels on a CPU; else the version that never writes a column matrix. naive also stores float64.
+Preference Conv2dForward::prefer(const ConvShape&, const Request&) { return {"host", "implicit_gemm", "im2col", "naive"}; }
+Preference Conv2dBackwardData::prefer(const ConvShape&, const Request&) { return {"host", "implicit_gemm", "im2col", "naive"}; }
+Preference Conv2dBackwardWeight::prefer(const ConvShape&, const Request&) { return {"host", "implicit_gemm", "im2col", "naive"}; }
+
+}  // namespace pycnn

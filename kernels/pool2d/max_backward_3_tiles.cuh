@@ -1,0 +1,77 @@
+/*
+max_pool2d backward, version 3: a thread takes a tile of 2 x 2 pixels, where version 2 takes pixels one by one.
+
+Math      dx[n,h,w,c] = sum of dy[n,p,q,c] over the windows p,q with argmax[n,p,q,c] = the tap that meets h,w;  += when accumulating
+Memory    dy, argmax: N,P,Q,C   dx: N,H,W,C   (c contiguous)
+Threads   V channels of up to 4 tiles next to each other, c fastest. All pixels of a tile meet the same windows (1 for 2 x 2,
+          4 for 3 x 3), each read once for all of them; sums in the order p, q: the same bits every time
+Limit     memory where windows do not overlap; else dy and argmax are read (window/2)^2 times, mostly from L1 and L2
+Next      -
+Storage   float half bfloat16 double
+*/
+#include "tiles.h"
+
+namespace pycnn {
+
+template <class T, int kMaxV, int kWindow>
+__global__ void max_pool2d_backward_kernel3(const T* dy, const uint8_t* argmax, T* dx, PoolShape sh, int64_t dy_pitch,
+                                            int64_t dx_pitch, RowParts parts, int tile_rows) {
+  using A = Accumulator<T>;
+  constexpr int kReach = (kWindow - 1) / kTile;
+  const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
+  if (item >= parts.count) return;
+  const RowPart part = parts[item];
+  const int a = int(part.row % tile_rows), P = int(sh.P), Q = int(sh.Q);
+  const int64_t n = part.row / tile_rows;
+
+  for (int b = part.begin; b < part.end; b++) {
+    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int V = decltype(lanes)::value;
+      A sum[kTile][kTile][V];
+      for (int i = 0; i < kTile; i++)
+        for (int j = 0; j < kTile; j++) LANES for (int v = 0; v < V; v++) sum[i][j][v] = 0;
+
+      for (int k = kReach; k >= 0; k--) {
+        for (int l = kReach; l >= 0; l--) {
+          const int p = a - k, q = b - l;
+          if (p < 0 || p >= P || q < 0 || q >= Q) continue;
+          const int64_t output = (n * P + p) * Q + q;
+          const auto from = load_lanes<V>(argmax + output * sh.C + c);
+          const auto gradient = load_lanes<V>(dy + output * dy_pitch + c);
+          A tap[V], value[V];  // widened once for all pixels
+          for (int v = 0; v < V; v++) tap[v] = A(from[v]);
+          for (int v = 0; v < V; v++) value[v] = A(gradient[v]);
+          for (int i = 0; i < kTile; i++) {
+            for (int j = 0; j < kTile; j++) {
+              const int r = i + k * kTile, s = j + l * kTile;
+              if (r >= kWindow || s >= kWindow) continue;  // beyond the window
+              LANES for (int v = 0; v < V; v++) sum[i][j][v] += tap[v] == A(r * kWindow + s) ? value[v] : A(0);
+            }
+          }
+        }
+      }
+      store_tile(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h),
+                 b * kTile - int(sh.pad_w), sh);
+    });
+  }
+}
+
+template <class T>
+void max_pool2d_backward3(const Plan& plan, Array dy, Array argmax, Array dx) {
+  const auto& sh = plan.problem<PoolShape>();
+  const int64_t tile_rows = ceil_div(sh.H + sh.pad_h, kTile), tile_columns = ceil_div(sh.W + sh.pad_w, kTile);
+  with_lanes<T>(int(plan.config[0]), [&](auto V) {
+    auto with_window = [&](auto window) {
+      const RowParts parts(sh.N * tile_rows, tile_columns, sh.C, V);
+      launch<max_pool2d_backward_kernel3<T, V, window>>(parts.geometry(), dy.as<const T>(), argmax.as<const uint8_t>(),
+                                                                dx.as<T>(), sh, dy.pitch, dx.pitch, parts, int(tile_rows));
+    };
+    if (sh.R == 2) with_window(std::integral_constant<int, 2>{});
+    else with_window(std::integral_constant<int, 3>{});
+  });
+}
+
+REGISTER_VERSION(MaxPool2dBackward, tiles, 3, "a tile of 2 x 2 pixels a thread, for stride 2", (supports_tiles<STORAGE, PoolShape>),
+                 max_pool2d_backward3<STORAGE>);
+
+}  // namespace pycnn

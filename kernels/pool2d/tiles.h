@@ -1,0 +1,36 @@
+// What the tile versions of pooling's backward passes share. A tile is the 2 x 2 pixels of dx between the corners of neighboring
+// windows at stride 2: tile (a, b) holds pixels 2a-pad+i, 2b-pad+j for i, j < 2, and only windows a-k, b-l with
+// k, l <= (window-1)/2 reach into it.
+#pragma once
+#include "vectorized.h"
+
+namespace pycnn {
+
+inline constexpr int kTile = 2;  // the stride
+
+template <class T, class Problem>
+const char* supports_tiles(const Problem& sh, const Request& request, Plan& plan) {
+  if (sh.R != sh.S || sh.R < 2 || sh.R > 3 || sh.stride_h != 2 || sh.stride_w != 2 || sh.dilation_h != 1 || sh.dilation_w != 1)
+    return "it is written for windows of 2 x 2 and 3 x 3 with stride 2";
+  return supports_vectorized<T>(sh, request, plan);
+}
+
+// Adds the sums of a tile to dx, or writes them.
+template <int V, class A, class T>
+__device__ __forceinline__ void store_tile(A (&sum)[kTile][kTile][V], T* image, int64_t pitch, int h0, int w0,
+                                           const PoolShape& sh) {
+  for (int i = 0; i < kTile; i++) {
+    for (int j = 0; j < kTile; j++) {
+      const int h = h0 + i, w = w0 + j;
+      if (h < 0 || h >= sh.H || w < 0 || w >= sh.W) continue;
+      T* pixel = image + (int64_t(h) * sh.W + w) * pitch;
+      if (sh.accumulate) {
+        const auto before = load_lanes<V>(pixel);
+        LANES for (int v = 0; v < V; v++) sum[i][j][v] = A(before[v]) + sum[i][j][v];
+      }
+      store_lanes<V>(sum[i][j], pixel);
+    }
+  }
+}
+
+}  // namespace pycnn

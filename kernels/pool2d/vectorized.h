@@ -1,0 +1,67 @@
+// What the vectorized pooling kernels share: how rows of pixels are cut into threads.
+#pragma once
+#include "../common/lanes.h"
+#include "pool2d.h"
+
+namespace pycnn {
+
+// One thread's part of an image's row: columns begin <= column < end, channels c_begin <= c < c_end. On a GPU these are up to
+// 4 columns and V channels, so that a warp touches contiguous memory; on a CPU, where threads run one after another, up to
+// 32 columns with all their channels.
+struct RowPart {
+  int64_t row;
+  int begin, end, c_begin, c_end;
+};
+
+// How `rows` rows of `width` pixels become `count` parts.
+struct RowParts {
+  unsigned count, runs, groups;
+  int width, C, V;
+  static constexpr int kRun = PYCNN_CUDA ? 4 : 32;
+
+  RowParts(int64_t rows, int64_t width, int64_t C, int V)
+      : runs(unsigned(ceil_div(width, kRun))), groups(PYCNN_CUDA ? unsigned(C / V) : 1), width(int(width)), C(int(C)), V(V) {
+    count = unsigned(rows * runs * groups);
+  }
+  Geometry geometry() const {
+    const unsigned block = PYCNN_CUDA ? 128 : 4;
+    return {grid_size(ceil_div(count, block)), block};
+  }
+  __device__ RowPart operator[](unsigned i) const {
+    const int begin = int(i / groups % runs) * kRun, c = int(i % groups) * V;
+    return {int64_t(i / groups / runs), begin, begin + kRun < width ? begin + kRun : width, c, groups == 1 ? C : c + V};
+  }
+};
+
+// The widest vector a GPU's thread can use: the longest that divides C. A CPU's channels may leave a rest.
+template <class T>
+int pool_lanes(int64_t C) {
+  int V = kLanes<T>;
+  while (PYCNN_CUDA && C % V) V /= 2;
+  return V;
+}
+
+// Calls launcher(V) with the number of lanes as a constant.
+template <class T, class Launcher>
+void with_lanes(int V, const Launcher& launcher) {
+  if (V == kLanes<T>) return launcher(std::integral_constant<int, kLanes<T>>{});
+#if PYCNN_CUDA
+  if constexpr (kLanes<T> == 8) {
+    if (V == 4) return launcher(std::integral_constant<int, 4>{});
+  }
+  if (V == 2) return launcher(std::integral_constant<int, 2>{});
+  launcher(std::integral_constant<int, 1>{});
+#endif
+}
+
+template <class T, class Problem>
+const char* supports_vectorized(const Problem& sh, const Request&, Plan& plan) {
+  const int V = pool_lanes<T>(sh.C);
+  const int64_t rows = sh.N * (sh.H > sh.P ? sh.H : sh.P), width = sh.W > sh.Q ? sh.W : sh.Q;
+  if (rows * width > INT32_MAX / (sh.C / V + 1)) return "it numbers its threads with 32 bits";
+  plan.config[0] = V;
+  plan.alignment = PYCNN_CUDA ? V * int(sizeof(T)) : 1;
+  return nullptr;
+}
+
+}  // namespace pycnn

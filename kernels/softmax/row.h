@@ -1,0 +1,69 @@
+// Maximum and sum of exponentials of a row, by one thread with 16 running values, which a host compiler keeps in vectors.
+#pragma once
+#include "../common/functions.h"
+#include "../common/lanes.h"
+
+namespace pycnn {
+
+inline constexpr int kRowLanes = 16;
+
+// Rows a block takes: enough work for an OS thread on a CPU, a few warps on a GPU. A function of the shape alone.
+inline unsigned rows_per_block(int64_t classes) {
+  if (PYCNN_CUDA) return 64;
+  return classes >= 8192 ? 1 : classes <= 128 ? 64 : unsigned(8192 / classes);
+}
+
+// The next 16 elements of a row that has `left` more; `fill` where there are none.
+template <class T, class A>
+__device__ __forceinline__ void load_row(const T* x, int64_t left, A fill, A (&value)[kRowLanes]) {
+  if (left >= kRowLanes) {
+    LANES for (int j = 0; j < kRowLanes; j++) value[j] = A(x[j]);
+  } else {
+    for (int j = 0; j < kRowLanes; j++) value[j] = j < left ? A(x[j]) : fill;
+  }
+}
+
+template <class T, class A>
+__device__ __forceinline__ void store_row(T* y, int64_t left, bool accumulate, const A (&value)[kRowLanes]) {
+  const int count = int(left < kRowLanes ? left : kRowLanes);
+  if (accumulate)
+    for (int j = 0; j < count; j++) y[j] = T(A(y[j]) + value[j]);
+  else if (count == kRowLanes)
+    LANES for (int j = 0; j < kRowLanes; j++) y[j] = T(value[j]);
+  else
+    for (int j = 0; j < count; j++) y[j] = T(value[j]);
+}
+
+// The sum of the lanes, as a tree.
+template <class A>
+__device__ __forceinline__ A lane_sum(A (&lane)[kRowLanes]) {
+  for (int half = kRowLanes / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; j++) lane[j] += lane[j + half];
+  return lane[0];
+}
+
+// NaNs are skipped; they come back in the sum.
+template <class A, class T>
+__device__ __forceinline__ A row_max(const T* x, int64_t n) {
+  A most[kRowLanes], value[kRowLanes];
+  LANES for (int j = 0; j < kRowLanes; j++) most[j] = A(-INFINITY);
+  for (int64_t c = 0; c < n; c += kRowLanes) {
+    load_row(x + c, n - c, A(-INFINITY), value);
+    LANES for (int j = 0; j < kRowLanes; j++) most[j] = value[j] > most[j] ? value[j] : most[j];
+  }
+  for (int j = 1; j < kRowLanes; j++) most[0] = most[j] > most[0] ? most[j] : most[0];
+  return most[0];
+}
+
+template <class T, class A>
+__device__ __forceinline__ A row_sum_exp(const T* x, int64_t n, A most) {
+  A sum[kRowLanes], value[kRowLanes];
+  LANES for (int j = 0; j < kRowLanes; j++) sum[j] = 0;
+  for (int64_t c = 0; c < n; c += kRowLanes) {
+    load_row(x + c, n - c, A(-INFINITY), value);
+    LANES for (int j = 0; j < kRowLanes; j++) sum[j] += math::exp(value[j] - most);
+  }
+  return lane_sum(sum);
+}
+
+}  // namespace pycnn

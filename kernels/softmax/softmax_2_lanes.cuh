@@ -1,0 +1,79 @@
+/*
+Softmax and log-softmax over the last axis, forward and backward, version 2: softmax_1_plain with 16 running values a thread.
+
+Math      y[c] = exp(x[c] - m) / sum over c of exp(x[c] - m), m = max over c of x[c], which keeps exp from overflowing
+          dx[c] = y[c] * (dy[c] - sum of dy y)         log: y[c] = x[c] - m - log(sum), dx[c] = dy[c] - exp(y[c]) * sum of dy
+Memory    x, y, dy, dx: rows,classes
+Threads   one row each; the 16 values are independent, so that a CPU computes them in vectors
+Limit     on a GPU neighbouring threads still read elements a whole row apart
+Next      softmax_3_warp.cuh gives a row to a warp
+Storage   float half bfloat16 double
+*/
+#include "row.h"
+#include "softmax.h"
+
+namespace pycnn {
+
+template <class T, bool log>
+__global__ void softmax_forward_kernel2(const T* x, T* y, SoftmaxShape sh) {
+  using A = Accumulator<T>;
+  const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
+  if (row >= sh.rows) return;
+  x += row * n, y += row * n;
+  const A most = row_max<A>(x, n), sum = row_sum_exp(x, n, most);
+  const A log_sum = math::log(sum), scale = A(1) / sum;
+  for (int64_t c = 0; c < n; c += kRowLanes) {
+    A value[kRowLanes];
+    load_row(x + c, n - c, A(0), value);
+    LANES for (int j = 0; j < kRowLanes; j++)
+      value[j] = log ? value[j] - most - log_sum : math::exp(value[j] - most) * scale;
+    store_row(y + c, n - c, false, value);
+  }
+}
+
+template <class T, bool log>
+__global__ void softmax_backward_kernel2(const T* dy, const T* y, T* dx, SoftmaxShape sh) {
+  using A = Accumulator<T>;
+  const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
+  if (row >= sh.rows) return;
+  dy += row * n, y += row * n, dx += row * n;
+  A sums[kRowLanes], u[kRowLanes], v[kRowLanes];
+  LANES for (int j = 0; j < kRowLanes; j++) sums[j] = 0;
+  for (int64_t c = 0; c < n; c += kRowLanes) {
+    load_row(dy + c, n - c, A(0), u);
+    load_row(y + c, n - c, A(0), v);
+    LANES for (int j = 0; j < kRowLanes; j++) sums[j] += log ? u[j] : u[j] * v[j];
+  }
+  const A sum = lane_sum(sums);
+  for (int64_t c = 0; c < n; c += kRowLanes) {
+    load_row(dy + c, n - c, A(0), u);
+    load_row(y + c, n - c, A(0), v);
+    LANES for (int j = 0; j < kRowLanes; j++) u[j] = log ? u[j] - math::exp(v[j]) * sum : v[j] * (u[j] - sum);
+    store_row(dx + c, n - c, sh.accumulate != 0, u);
+  }
+}
+
+template <class T>
+void softmax_forward2(const Plan& plan, Array x, Array y) {
+  const auto& sh = plan.problem<SoftmaxShape>();
+  const unsigned block = rows_per_block(sh.classes);
+  const Geometry g{grid_size(ceil_div(sh.rows, block)), block};
+  if (sh.log) launch<softmax_forward_kernel2<T, true>>(g, x.as<const T>(), y.as<T>(), sh);
+  else launch<softmax_forward_kernel2<T, false>>(g, x.as<const T>(), y.as<T>(), sh);
+}
+
+template <class T>
+void softmax_backward2(const Plan& plan, Array dy, Array y, Array dx) {
+  const auto& sh = plan.problem<SoftmaxShape>();
+  const unsigned block = rows_per_block(sh.classes);
+  const Geometry g{grid_size(ceil_div(sh.rows, block)), block};
+  if (sh.log) launch<softmax_backward_kernel2<T, true>>(g, dy.as<const T>(), y.as<const T>(), dx.as<T>(), sh);
+  else launch<softmax_backward_kernel2<T, false>>(g, dy.as<const T>(), y.as<const T>(), dx.as<T>(), sh);
+}
+
+REGISTER_VERSION(SoftmaxForward, lanes, 2, "one thread per row, 16 running values", supports_all<SoftmaxShape>,
+                 softmax_forward2<STORAGE>);
+REGISTER_VERSION(SoftmaxBackward, lanes, 2, "one thread per row, 16 running values", supports_all<SoftmaxShape>,
+                 softmax_backward2<STORAGE>);
+
+}  // namespace pycnn

@@ -1,0 +1,25 @@
+"""pycnn: a convolutional-network engine that can be read from ``import pycnn`` down to the last CUDA thread."""
+
+from . import errors, ops
+from .backend import get_default_device, get_num_threads, kernels, list_kernels, set_default_device, set_num_threads
+from .random import manual_seed
+from .tensor import Buffer, Function, Parameter, Tensor, is_grad_enabled, no_grad
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """Rooms are imported when first used, so that ``import pycnn`` stays quick."""
+    import importlib
+
+    if name in ("nn", "optim", "models", "data", "train", "bench"):
+        return importlib.import_module(f".{name}", __name__)
+    if name == "gradcheck":
+        return importlib.import_module(".gradient_check", __name__).gradcheck
+    raise AttributeError(f"module 'pycnn' has no attribute {name!r}")
+
+
+__all__ = [
+    "Buffer", "Function", "Parameter", "Tensor", "errors", "get_default_device", "get_num_threads", "gradcheck",
+    "is_grad_enabled", "kernels", "list_kernels", "manual_seed", "no_grad", "ops", "set_default_device", "set_num_threads",
+]  # fmt: skip

@@ -1,0 +1,382 @@
+"""Ops that wait for memory. Forward passes and gradients go through the public functions of both sides (autograd included), with
+a fresh result in every run; copy and the bias gradient, which are steps inside other ops, call the kernel.
+
+Every element of a result is checked against fp64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import ops, optim
+from ..tensor import Parameter, Tensor, no_grad
+from .contest import Contest, Setting, random, worst
+
+CLASSES, POOL, POOL_STRIDE = 1000, 3, 2
+
+
+def shape(setting: Setting) -> tuple[int, int, int, int]:
+    """Of the images: ResNet's first stage. 12.8 MB in fp32 on a CPU; on a GPU 205 MB, well beyond its L2 cache."""
+    n = 256 if setting.device != "cpu" else 4 if setting.quick else 16
+    return (n, 64, 56, 56)
+
+
+def logits_shape(setting: Setting) -> tuple[int, int]:
+    """Rows and classes of the logits: 16 MB on a CPU, 131 MB on a GPU."""
+    rows = 32768 if setting.device != "cpu" else 512 if setting.quick else 4096
+    return (rows, CLASSES)
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """A memory-bound row: how many bytes must move for given extents, and how to prepare it."""
+
+    op: str
+    bytes: Callable[[Setting], float]
+    prepare: Callable[[Setting], Contest]
+
+
+def _passes(count: float) -> Callable[[Setting], float]:
+    """`count` times the bytes of the images."""
+    return lambda setting: count * 4 * float(np.prod(shape(setting)))
+
+
+def _pooled(setting: Setting) -> int:
+    """Elements after pooling."""
+    n, c, h, w = shape(setting)
+    return n * c * (((h + 2 - POOL) // POOL_STRIDE + 1) * ((w + 2 - POOL) // POOL_STRIDE + 1))
+
+
+def _pool_bytes(setting: Setting) -> float:
+    """Of the input and the output."""
+    return _passes(1)(setting) + 4 * _pooled(setting)
+
+
+def _logit_bytes(count: float) -> Callable[[Setting], float]:
+    """`count` times the bytes of the logits."""
+    return lambda setting: count * 4 * float(np.prod(logits_shape(setting)))
+
+
+def functional(make, apply, gradient: bool = False, image: bool = True):
+    """A row of one function applied to random inputs.
+
+    Args:
+        make: setting -> the inputs by name, NumPy arrays; the first is what a gradient is taken of.
+        apply: (ops, *inputs) -> result, the same for both sides.
+        gradient: measure the gradient with respect to the first input instead of the function.
+        image: four-axis inputs are images: NHWC in pycnn, both layouts in PyTorch.
+    """
+
+    def prepare(setting: Setting, expected) -> Contest:
+        arrays = make(setting)
+        theirs = lambda layout: _torch_side(setting, arrays, apply, gradient, layout)  # noqa: E731
+        rivals = setting.layouts(theirs) if image else setting.rival("torch", lambda: theirs("NCHW"))
+        return Contest(_pycnn_side(setting, arrays, apply, gradient, image), rivals, lambda *y: expected(y[0], *arrays))
+
+    return prepare
+
+
+def upstream(like) -> np.ndarray:
+    """The gradient that arrives at a result of this shape."""
+    return random(*like, seed=9)
+
+
+def _pycnn_side(setting, arrays, apply, gradient, image):
+    layout = lambda a: "image" if image and a.ndim == 4 else "plain"  # noqa: E731
+    inputs = [Tensor(a, gradient and i == 0, setting.device, layout=layout(a)) for i, a in enumerate(arrays)]
+    if not gradient:
+        return no_grad()(lambda: apply(ops, *inputs))
+    x, y = inputs[0], apply(ops, *inputs)
+    dy = Tensor(upstream(y.shape), device=setting.device, layout=y.layout)
+    backend, extents, dtype = setting.backend, x.data.shape, x.dtype
+
+    def backward():
+        x.use_grad_memory(backend.empty(extents, dtype))
+        y.backward(dy, retain_graph=True)
+        return x.grad
+
+    return backward
+
+
+def _torch_side(setting, arrays, apply, gradient, layout):
+    torch = setting.torch
+    inputs = [setting.torch_tensor(a, layout if a.ndim == 4 else "NCHW") for a in arrays]
+    namespace = _TorchOps(torch)
+    if not gradient:
+        return torch.inference_mode()(lambda: apply(namespace, *inputs))
+    x = inputs[0].requires_grad_()
+    y = apply(namespace, *inputs)
+    dy = setting.torch_tensor(upstream(y.shape), layout if y.ndim == 4 else "NCHW")
+    return lambda: torch.autograd.grad(y, x, dy, retain_graph=True)[0]
+
+
+class _TorchOps:
+    """PyTorch's functions under the names pycnn.ops has them."""
+
+    def __init__(self, torch):
+        self.torch = torch
+
+    def __getattr__(self, name):
+        return getattr(self.torch.nn.functional, name, None) or getattr(self.torch, name)
+
+
+# ---- fp64 references: (result, *inputs) -> the largest error in units of its bound ------------------------------------
+
+
+def _elementwise(function, ulp=1):
+    """|error| <= 4·2⁻²⁴·sqrt(ulp)·|y|."""
+
+    def error(y, *inputs):
+        expected = function(*(a.astype(np.float64) for a in inputs))
+        return worst(y, expected, expected**2, ulp)
+
+    return error
+
+
+def _tanh_backward(dx, x):
+    y, dy = np.tanh(x.astype(np.float64)), upstream(x.shape)
+    return worst(dx, dy * (1 - y * y), dy.astype(np.float64) ** 2, 4)
+
+
+def _windows(x: np.ndarray, fill: float) -> np.ndarray:
+    """x padded by 1 with `fill`, as windows (N, C, P, Q, 3, 3)."""
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=fill)
+    return np.lib.stride_tricks.sliding_window_view(padded, (POOL, POOL), (2, 3))[:, :, ::POOL_STRIDE, ::POOL_STRIDE]
+
+
+def _scatter(contributions: np.ndarray, extents) -> np.ndarray:
+    """The sum over windows (N, C, P, Q, 3, 3) of what each adds to the pixels it covers."""
+    n, c, h, w = extents
+    p, q = contributions.shape[2:4]
+    total = np.zeros((n, c, h + 2 + POOL_STRIDE, w + 2 + POOL_STRIDE))
+    for r in range(POOL):
+        for s in range(POOL):
+            total[:, :, r : r + p * POOL_STRIDE : POOL_STRIDE, s : s + q * POOL_STRIDE : POOL_STRIDE] += contributions[..., r, s]
+    return total[:, :, 1 : h + 1, 1 : w + 1]
+
+
+def _max_pool(y, x):
+    return worst(y, _windows(x, -np.inf).max((4, 5)).astype(np.float64), 0.0, 1)
+
+
+def _max_pool_backward(dx, x):
+    windows = _windows(x, -np.inf)
+    first = windows.reshape(*windows.shape[:4], -1).argmax(-1)
+    dy = upstream(first.shape).astype(np.float64)
+    at = (np.arange(POOL * POOL) == first[..., None]).reshape(windows.shape)
+    return worst(dx, _scatter(at * dy[..., None, None], x.shape), _scatter(at * dy[..., None, None] ** 2, x.shape), 4)
+
+
+def _avg_pool(y, x):
+    windows = _windows(x, 0.0).astype(np.float64)
+    return worst(y, windows.mean((4, 5)), (windows**2).sum((4, 5)) / POOL**4, POOL**2)
+
+
+def _avg_pool_backward(dx, x):
+    n, c, h, w = x.shape
+    extents = (n, c, (h + 2 - POOL) // POOL_STRIDE + 1, (w + 2 - POOL) // POOL_STRIDE + 1)
+    dy = np.broadcast_to((upstream(extents) / np.float64(POOL**2))[..., None, None], (*extents, POOL, POOL))
+    return worst(dx, _scatter(dy, x.shape), _scatter(dy**2, x.shape), 4)
+
+
+def _normalized(x):
+    x = x.astype(np.float64)
+    mean, variance = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
+    return (x - mean) / np.sqrt(variance + 1e-5), 1 / np.sqrt(variance + 1e-5)
+
+
+def _batch_norm(y, x, weight, bias):
+    xhat, _ = _normalized(x)
+    weight, bias = (a.astype(np.float64)[:, None, None] for a in (weight, bias))
+    return worst(y, xhat * weight + bias, (weight * (np.abs(xhat) + 1)) ** 2 + bias**2, 4)
+
+
+def _batch_norm_backward(dx, x, weight, bias):
+    xhat, scale = _normalized(x)
+    dy, scale = upstream(x.shape).astype(np.float64), scale * weight.astype(np.float64)[:, None, None]
+    means = [v.mean((0, 2, 3), keepdims=True) for v in (dy, dy * xhat)]
+    return worst(dx, scale * (dy - means[0] - xhat * means[1]), (scale * (np.abs(dy) + np.abs(xhat))) ** 2, 4)
+
+
+def _log_sum(x):
+    x = x.astype(np.float64)
+    most = x.max(1, keepdims=True)
+    return most + np.log(np.exp(x - most).sum(1, keepdims=True))
+
+
+def _cross_entropy(loss, x, target):
+    terms = (_log_sum(x) - x.astype(np.float64)[np.arange(len(x)), target][:, None])[:, 0]
+    return worst(loss, terms.mean(), np.sum((terms / len(x)) ** 2), len(x))
+
+
+def _cross_entropy_backward(dx, x, target):
+    expected = np.exp(x.astype(np.float64) - _log_sum(x))
+    expected[np.arange(len(x)), target] -= 1
+    scale = upstream(()) / len(x)
+    return worst(dx, expected * scale, (expected * scale) ** 2 + (2.0**-24 * scale) ** 2, 64)
+
+
+# ---- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def one_image(setting):
+    return [random(*shape(setting), seed=1)]
+
+
+def two_images(setting):
+    return [random(*shape(setting), seed=1), random(*shape(setting), seed=2)]
+
+
+def image_and_bias(setting):
+    return [random(*shape(setting), seed=1), random(shape(setting)[1], 1, 1, seed=2)]
+
+
+def image_and_affine(setting):
+    return [random(*shape(setting), seed=1), random(shape(setting)[1], seed=2), random(shape(setting)[1], seed=3)]
+
+
+def logits(setting):
+    rows, classes = logits_shape(setting)
+    return [random(rows, classes, seed=1), np.random.Generator(np.random.Philox(2)).integers(0, classes, rows)]
+
+
+# ---- steps inside other ops -------------------------------------------------------------------------------------------
+
+
+def copy(setting: Setting) -> Contest:
+    """y = x, all bytes."""
+    x = random(*shape(setting), seed=1)
+    ours, backend = setting.image(x), setting.backend
+
+    def pycnn():
+        y = backend.empty(ours.data.shape, ours.dtype)
+        backend.run("copy", (y.size, 0), y.dtype, ours.data, y)
+        return Tensor.from_memory(y, "image")
+
+    def torch():
+        theirs = setting.torch_tensor(x)
+        return lambda: theirs.clone()
+
+    return Contest(pycnn, setting.rival("clone", torch), lambda y: 0.0 if np.array_equal(y, x) else np.inf)
+
+
+def bias_gradient(setting: Setting) -> Contest:
+    """dbias[c] = the sum of dy over images and pixels."""
+    dy = random(*shape(setting), seed=1)
+    ours, backend = setting.image(dy), setting.backend
+    channels = dy.shape[1]
+    wide = dy.astype(np.float64)
+    expected, squares = wide.sum((0, 2, 3)), (wide**2).sum((0, 2, 3))
+
+    def pycnn():
+        dbias = backend.empty((channels,), ours.dtype)
+        backend.run("bias_backward", (dy.size // channels, channels, 0), ours.dtype, ours.data, dbias)
+        return Tensor.from_memory(dbias, "plain")
+
+    def torch(layout):
+        theirs = setting.torch_tensor(dy, layout)
+        return lambda: theirs.sum((0, 2, 3))
+
+    return Contest(pycnn, setting.layouts(torch), lambda d: worst(d, expected, squares, dy.size // channels))
+
+
+def sgd(setting: Setting) -> Contest:
+    """A step with momentum on six 256→256 3×3 filters (14 MB of parameters, 56 MB on a GPU). The first step is checked."""
+    count = 6 if setting.device == "cpu" else 24
+    if setting.quick:
+        count = 2
+    extents, options = (256, 256, 3, 3), {"lr": 1e-3, "momentum": 0.9}
+    start = [random(*extents, seed=i) for i in range(count)]
+    grads = [random(*extents, seed=100 + i) for i in range(count)]
+
+    parameters = [Parameter(p.copy(), device=setting.device, layout="image") for p in start]
+    optimizer = optim.SGD(parameters, **options)
+    for p, g in zip(parameters, grads, strict=True):
+        p.grad = setting.image(g)
+
+    def pycnn():
+        optimizer.step()
+        return parameters[0]
+
+    def torch(**kind):
+        import torch
+
+        theirs = [torch.nn.Parameter(setting.torch_tensor(p.copy())) for p in start]
+        step = torch.optim.SGD(theirs, **options, **kind).step
+        for p, g in zip(theirs, grads, strict=True):
+            p.grad = setting.torch_tensor(g)
+
+        def run():
+            step()
+            return theirs[0]
+
+        return run
+
+    def error(p):
+        expected = start[0] - 1e-3 * grads[0].astype(np.float64)
+        return worst(p, expected, expected**2, 1)
+
+    rivals = setting.rival("fused", lambda: torch(fused=True)) | setting.rival("foreach", lambda: torch(foreach=True))
+    return Contest(pycnn, rivals, error)
+
+
+def _sgd_bytes(setting: Setting) -> float:
+    """Parameters and momentum read and written, gradients read."""
+    return 5 * 4 * 256 * 256 * 9 * (2 if setting.quick else 6 if setting.device == "cpu" else 24)
+
+
+def _row(op, count, apply, expected, make=one_image, gradient=False, image=True) -> MemoryRow:
+    prepare = functional(make, apply, gradient, image)
+    return MemoryRow(op, count, lambda setting: prepare(setting, expected))
+
+
+def _relu(F, x):
+    return F.relu(x)
+
+
+def _max_pool2d(F, x):
+    return F.max_pool2d(x, POOL, POOL_STRIDE, 1)
+
+
+def _avg_pool2d(F, x):
+    return F.avg_pool2d(x, POOL, POOL_STRIDE, 1)
+
+
+def _norm(F, x, weight, bias):
+    return F.batch_norm(x, None, None, weight, bias, True)
+
+
+def _loss(F, x, target):
+    return F.cross_entropy(x, target)
+
+
+def _relu_backward(dx, x):
+    return worst(dx, np.where(x > 0, upstream(x.shape), 0).astype(np.float64), 0.0, 1)
+
+
+ROWS: dict[str, MemoryRow] = {
+    "copy": MemoryRow("copy", _passes(2), copy),
+    "relu forward": _row("relu", _passes(2), _relu, _elementwise(lambda x: np.maximum(x, 0))),
+    "relu backward": _row("relu_backward", _passes(3), _relu, _relu_backward, gradient=True),
+    "tanh forward": _row("tanh", _passes(2), lambda F, x: F.tanh(x), _elementwise(np.tanh)),
+    "tanh backward": _row("tanh_backward", _passes(3), lambda F, x: F.tanh(x), _tanh_backward, gradient=True),
+    "add": _row("add", _passes(3), lambda F, a, b: F.add(a, b), _elementwise(np.add), two_images),
+    "bias": _row("broadcast_add", _passes(2), lambda F, x, b: F.add(x, b), _elementwise(np.add), image_and_bias),
+    "bias gradient": MemoryRow("bias_backward", _passes(1), bias_gradient),
+    "max pool forward": _row("max_pool2d_forward", _pool_bytes, _max_pool2d, _max_pool),
+    "max pool backward": _row("max_pool2d_backward", _pool_bytes, _max_pool2d, _max_pool_backward, gradient=True),
+    "average pool forward": _row("avg_pool2d_forward", _pool_bytes, _avg_pool2d, _avg_pool),
+    "average pool backward": _row("avg_pool2d_backward", _pool_bytes, _avg_pool2d, _avg_pool_backward, gradient=True),
+    "batch norm forward": _row("batch_norm_forward", _passes(3), _norm, _batch_norm, image_and_affine),
+    "batch norm backward": _row("batch_norm_backward", _passes(5), _norm, _batch_norm_backward, image_and_affine, gradient=True),
+    "softmax + cross entropy forward": _row(
+        "cross_entropy_forward", _logit_bytes(1), _loss, _cross_entropy, logits, image=False
+    ),
+    "softmax + cross entropy backward": _row(
+        "cross_entropy_backward", _logit_bytes(2), _loss, _cross_entropy_backward, logits, gradient=True, image=False
+    ),
+    "sgd with momentum": MemoryRow("sgd", _sgd_bytes, sgd),
+}  # fmt: skip

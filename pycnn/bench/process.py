@@ -1,0 +1,82 @@
+"""What only a fresh process shows: how long the import takes and how much memory training needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+STEPS, BATCH = 20, 64
+
+
+def import_seconds(library: str) -> float:
+    """Seconds that ``import <library>`` takes in a new process, NumPy included, Python's own start not."""
+    return run("import_seconds", library)["seconds"]
+
+
+@cache
+def training_memory(library: str) -> dict[str, int]:
+    """Bytes of resident memory in a new process that trains LeNet-5 for 20 steps of batch 64 on two threads: `imported`, when the
+    library, model, optimizer and data are there, and `peak`, the most at any time."""
+    return run("training_memory", library)
+
+
+def run(what: str, library: str) -> dict:
+    """Run this file's function for `what` in a new process and return what it prints."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    code = f"from pycnn.bench import process; process.report({what!r}, {library!r})"
+    if what == "import_seconds":
+        code = f"import json, time; start = time.perf_counter(); import {library}; print(json.dumps({{'seconds': time.perf_counter() - start}}))"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"measuring {what} of {library} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(what: str, library: str) -> None:
+    """Print what was measured in this process, as JSON."""
+    print(json.dumps({"training_memory": _training_memory}[what](library)))
+
+
+def _training_memory(library: str) -> dict[str, int]:
+    import numpy as np
+
+    images = np.random.Generator(np.random.Philox(1)).standard_normal((BATCH, 1, 32, 32), np.float32)
+    labels = np.arange(BATCH) % 10
+    if library == "torch":
+        import torch
+
+        from .contest import Setting
+        from .net import _torch_step
+        from .torch_twin import torch_model
+
+        torch.set_num_threads(2)
+        weights = {name: p.detach().numpy() for name, p in torch_model("lenet5").named_parameters()}
+        step = _torch_step(Setting(torch=torch), weights, images, labels, "NCHW")
+    else:
+        from .. import models, set_num_threads
+        from .net import _pycnn_step
+
+        set_num_threads(2)
+        step, _ = _pycnn_step("cpu", models.create_model("lenet5").state_dict(), images, labels)
+    imported = peak_memory()
+    for _ in range(STEPS):
+        step()
+    return {"imported": imported, "peak": peak_memory()}
+
+
+def peak_memory() -> int:
+    """The most resident memory this process ever had, in bytes. Linux's VmHWM starts anew with a program; getrusage's ru_maxrss,
+    used elsewhere, begins with that of the process which started it."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,142 @@
+"""The command ``pycnn``. Each subcommand imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["bench"]:  # it has options of its own
+        from .bench import main as bench
+
+        return bench(argv[1:]) or 0
+    options = _parser().parse_args(argv)
+    try:
+        return options.command(options) or 0
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `pycnn source … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _expected_errors() as error:
+        print(f"pycnn: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        print(f"pycnn: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Errors whose message says all; anything else is a bug and shows its traceback."""
+    from . import errors
+
+    found = [errors.DeviceError, errors.NotSupported, errors.ShapeError, errors.DTypeError, errors.LaunchError]
+    if train := sys.modules.get("pycnn.train"):
+        found += [train.RunError, train.TrainingError, train.CheckpointError]
+    if data := sys.modules.get("pycnn.data"):
+        found.append(data.DataError)
+    return tuple(found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = argparse.ArgumentParser(prog="pycnn", description="Convolutional networks on kernels you can read.")
+    parser.add_argument("--version", action="version", version=f"pycnn {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _train_parser(commands)
+
+    doctor = commands.add_parser("doctor", help="say what is installed and what works", description=_doctor.__doc__)
+    doctor.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="fail (exit code 1) unless this one works")
+    doctor.set_defaults(command=_doctor)
+
+    kernels = commands.add_parser("kernels", help="list the kernel versions of each op", description=_kernels.__doc__)
+    kernels.add_argument("pattern", nargs="?", default="*", help="ops to list, for example 'conv2d*'")
+    kernels.set_defaults(command=_kernels)
+
+    source = commands.add_parser("source", help="print a kernel's source file", description=_source.__doc__)
+    source.add_argument("kernel", metavar="OP:VERSION", help="for example conv2d_forward:naive")
+    source.add_argument("--path", action="store_true", help="print where the file is instead")
+    source.set_defaults(command=_source)
+
+    commands.add_parser("bench", help="measure pycnn against PyTorch (pycnn bench --help)", add_help=False)
+    return parser
+
+
+def _train_parser(commands) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a model",
+        argument_default=argparse.SUPPRESS,
+        description="Train a model. What is not said comes from the data set's recipe.",
+    )
+    add = parser.add_argument
+    add("model", nargs="?", help="a registered model, or an own one as file.py:ClassName")
+    add("--data", choices=("digits", "mnist", "fashion-mnist"), help="data set (digits)")
+    add("--data-dir", metavar="DIR", help="where MNIST files are; absent ones are downloaded there")
+    add("--split", choices=("stratified", "last360"), help="of digits (stratified)")
+    add("--device", help="cpu, cuda or cuda:N (cpu)")
+    add("--kernels", nargs="+", action="extend", metavar="CHOICE", help="'own' (no host micro-kernels) and OP=VERSION")
+    add("--seed", type=int, help="of parameters, order and shifts (0)")
+    add("--epochs", type=int)
+    add("-b", "--batch-size", type=int)
+    add("--lr", type=float, help="learning rate at the start")
+    add("--momentum", type=float)
+    add("--weight-decay", "--wd", type=float)
+    add("--schedule", choices=("cosine", "constant"), help="of the learning rate (cosine)")
+    add("--shift", type=int, metavar="PIXELS", help="move training images by up to so much")
+    add("--threads", type=int, help="CPU threads; results do not depend on it")
+    add("--output", metavar="DIR", default=None, help="folder of the run (runs/<date>-<time>-<model>-<data>)")
+    add("--resume", metavar="DIR", default=None, help="go on with the run in DIR, or 'auto': with the newest unfinished one")
+    add("--save-every", type=int, metavar="STEPS", help="checkpoints within an epoch as well")
+    parser.set_defaults(command=_train)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .train import train
+
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "output", "resume")}
+    train(given, output=options.output, resume=options.resume)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Say in plain words what is there and why a backend does or does not work."""
+    from .doctor import doctor
+
+    return doctor(options.device)
+
+
+def _kernels(options: argparse.Namespace) -> None:
+    """List the kernel versions of each op in reading order; choose one with --kernels OP=VERSION or
+    pycnn.kernels(OP="VERSION")."""
+    from .backend import list_kernels
+    from .errors import NotSupported
+
+    rows = list_kernels(options.pattern)
+    if not rows:
+        raise NotSupported(f"no op matches {options.pattern!r}")
+    width = max(len(row["version"]) for row in rows)
+    op = None
+    for row in rows:
+        if row["op"] != op:
+            op = row["op"]
+            print(op)
+        print(f"  {row['version']:{width}}  {row['idea']}  [{' '.join(row['storage'])}]")
+
+
+def _source(options: argparse.Namespace) -> None:
+    """Print the source file of a kernel version."""
+    from .kernel_source import kernel_path, kernel_source
+
+    print(kernel_path(options.kernel) if options.path else kernel_source(options.kernel), end="\n" if options.path else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Layers: they hold parameters and call ops. Names, arguments, defaults and initialisation are torch.nn's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import ops
+from ..errors import ShapeError
+from ..tensor import Buffer, Parameter
+from . import init
+from .module import Module
+
+
+def _pair(value, name: str) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be one number or two, got {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def _default_init(weight: Parameter, bias: Parameter | None) -> None:
+    """PyTorch's default for Linear and Conv2d: weight and bias U(-b, b) with b = 1 / sqrt(fan_in)."""
+    init.kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        bound = 1 / math.sqrt(max(init.fans(weight)[0], 1))
+        init.uniform_(bias, -bound, bound)
+
+
+class Linear(Module):
+    """y = x · weightᵀ + bias.  x: (..., in_features)  weight: (out_features, in_features)  y: (..., out_features).
+
+    Raises:
+        ShapeError: x's last axis is not in_features.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(np.empty((out_features, in_features), np.float32))
+        self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
+        _default_init(self.weight, self.bias)
+
+    def forward(self, x):
+        if x.shape[-1:] != (self.in_features,):
+            raise ShapeError(f"got an input of shape {x.shape}; its last axis must have in_features = {self.in_features} elements")
+        return ops.linear(x, self.weight, self.bias)
+
+    def extra_repr(self):
+        return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Conv2d(Module):
+    """2-D convolution.  x: (N, in_channels, H, W)  weight: (out_channels, in_channels / groups, kH, kW)  y: (N, out_channels, P, Q)
+    with P = floor((H + 2·padding - dilation·(kH - 1) - 1) / stride) + 1.
+
+    Raises:
+        ShapeError: x does not fit; the message shows the formula with its numbers.
+        ValueError: settings that make no layer (groups, padding string).
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
+        if groups <= 0:
+            raise ValueError(f"groups must be a positive integer, got {groups}")
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"in_channels = {in_channels} and out_channels = {out_channels} must be divisible by groups = {groups}")
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f"padding must be 'same', 'valid' or numbers, got {padding!r}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
+        self.padding = padding if isinstance(padding, str) else _pair(padding, "padding")
+        self.dilation = _pair(dilation, "dilation")
+        if padding == "same" and self.stride != (1, 1):
+            raise ValueError(f"padding='same' is not supported for strided convolutions, stride is {self.stride}")
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = Parameter(np.empty(shape, np.float32), layout="image")
+        self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
+        _default_init(self.weight, self.bias)
+
+    def forward(self, x):
+        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self):
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        defaults = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+        text += "".join(f", {name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value)
+        return text + ("" if self.bias is not None else ", bias=False")
+
+
+class BatchNorm2d(Module):
+    """Batch normalisation over N, H, W per channel (Ioffe and Szegedy 2015, arxiv.org/abs/1502.03167).  x, y: (N, num_features, H, W).
+
+    Training uses the batch's biased variance and moves the running statistics by `momentum` (None: cumulative average) with the
+    unbiased one; evaluation uses the running statistics.
+
+    Raises:
+        ShapeError: x has other channels, or one value per channel while training.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True):
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
+        self.running_mean = Buffer(np.zeros(num_features, np.float32)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(num_features, np.float32)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
+
+    def step_momentum(self) -> float:
+        """Count a training batch; returns the weight of its statistics in the running ones."""
+        if not self.track_running_stats:
+            return 0.0
+        counter = self.num_batches_tracked.data.reshape(1)
+        self.num_batches_tracked.backend.run("increment", (1, 0), counter.dtype, counter)
+        return 1 / float(self.num_batches_tracked.item()) if self.momentum is None else self.momentum
+
+    def forward(self, x):
+        batch_statistics = self.training or not self.track_running_stats
+        momentum = self.step_momentum() if self.training else 0.0
+        return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps)
+
+    def extra_repr(self):
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class MaxPool2d(Module):
+    """Maximum over windows (see :func:`pycnn.ops.max_pool2d`).  x: (N, C, H, W) -> (N, C, P, Q)."""
+
+    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
+
+    def forward(self, x):
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices)
+
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}"
+
+
+class AvgPool2d(Module):
+    """Mean over windows (see :func:`pycnn.ops.avg_pool2d`).  x: (N, C, H, W) -> (N, C, P, Q)."""
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
+
+    def forward(self, x):
+        return ops.avg_pool2d(
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override
+        )
+
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}"
+
+
+class ReLU(Module):
+    """max(x, 0), element by element."""
+
+    def forward(self, x):
+        return ops.relu(x)
+
+
+class Tanh(Module):
+    """tanh(x), element by element."""
+
+    def forward(self, x):
+        return ops.tanh(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x)), element by element."""
+
+    def forward(self, x):
+        return ops.sigmoid(x)
+
+
+class Flatten(Module):
+    """Join the axes start_dim … end_dim, in C, H, W order for images."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x):
+        return ops.flatten(x, self.start_dim, self.end_dim)
+
+
+class Dropout(Module):
+    """While training, zero each element with probability p and scale the others by 1 / (1 - p) (Srivastava et al. 2014)."""
+
+    def __init__(self, p: float = 0.5):
+        if not 0 <= p <= 1:
+            raise ValueError(f"p must be a probability between 0 and 1, got {p}")
+        self.p = p
+
+    def forward(self, x):
+        return ops.dropout(x, self.p, self.training)
+
+    def extra_repr(self):
+        return f"p={self.p}"
+
+
+class CrossEntropyLoss(Module):
+    """Softmax and negative log-likelihood in one (see :func:`pycnn.ops.cross_entropy`).  input: (N, classes)  target: (N,) int64."""
+
+    def __init__(self, ignore_index: int = -100, reduction: str = "mean"):
+        self.ignore_index, self.reduction = ignore_index, reduction
+
+    def forward(self, input, target):
+        return ops.cross_entropy(input, target, ignore_index=self.ignore_index, reduction=self.reduction)

@@ -1,0 +1,42 @@
+"""Activations, element by element."""
+
+from __future__ import annotations
+
+from ..tensor import Tensor
+from .elementwise import MapFunction
+
+
+class _ReLU(MapFunction):
+    kernel, gradient = "relu", "relu_backward"
+
+
+class _ReLU6(MapFunction):
+    kernel, gradient = "relu6", "relu6_backward"
+
+
+class _Sigmoid(MapFunction):
+    kernel, gradient = "sigmoid", "sigmoid_backward"
+
+
+class _Tanh(MapFunction):
+    kernel, gradient = "tanh", "tanh_backward"
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(input, 0) (Nair and Hinton 2010). The gradient at 0 is 0; NaN stays NaN."""
+    return _ReLU()(input)
+
+
+def relu6(input: Tensor) -> Tensor:
+    """min(max(input, 0), 6) (Krizhevsky 2010). The gradient at 0 and 6 is 0; NaN stays NaN."""
+    return _ReLU6()(input)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    return _Sigmoid()(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent, at most 2 ulp off in float32."""
+    return _Tanh()(input)

@@ -1,0 +1,207 @@
+"""Shape: reshape, flatten, transpose, permute, layout and type changes."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numpy as np
+
+from ..backend import bfloat16
+from ..errors import DTypeError, ShapeError
+from ..tensor import Function, Tensor
+
+MAX_RANK = 6  # axes a strided kernel walks
+
+
+def dense_strides(shape) -> tuple[int, ...]:
+    """The strides, in elements, of a C-ordered array."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
+
+
+def normalized_dim(name: str, dim: int, rank: int) -> int:
+    """`dim` counted from the front.
+
+    Raises:
+        ShapeError: there is no such axis.
+    """
+    rank = max(rank, 1)  # as in PyTorch, a scalar has an axis 0
+    if not -rank <= operator.index(dim) < rank:
+        raise ShapeError(f"{name}: dim {dim} is not between {-rank} and {rank - 1}")
+    return dim % rank
+
+
+def strided_copy(run, x, x_strides, y, y_strides, extents, accumulate=False) -> None:
+    """y[i · y_strides] = x[i · x_strides] (or +=) for all i below `extents`; strides count elements of dense arrays."""
+    pad = MAX_RANK - len(extents)
+    if pad < 0:
+        raise ShapeError(f"{len(extents)} axes; at most {MAX_RANK} are supported")
+    if x.dtype.kind in "iu":  # moved as floats of the same size
+        if x.itemsize not in (2, 4, 8):
+            raise DTypeError(f"{x.dtype} arrays cannot be transposed; cast them first")
+        x, y = (array.view(f"f{array.itemsize}") for array in (x, y))
+    walk = ((1,) * pad + tuple(extents), (0,) * pad + tuple(x_strides), (0,) * pad + tuple(y_strides))
+    run("strided_copy", (*walk[0], *walk[1], *walk[2], 0, 0, x.size, y.size, int(accumulate)), x.dtype, x, y)
+
+
+def permuted_copy(run, x, axes, y, accumulate=False) -> None:
+    """y = x with axis axes[d] in the place of axis d (or y += ...); y is dense in its new order."""
+    strides = dense_strides(x.shape)
+    extents = [x.shape[a] for a in axes]
+    strided_copy(run, x, [strides[a] for a in axes], y, dense_strides(extents), extents, accumulate)
+
+
+class _Reshape(Function):
+    layout = "plain"
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def forward(self, x):
+        self.input_shape = x.shape
+        return x.reshape(self.shape)
+
+    def backward(self, dy):
+        self.pass_grad(0, dy.reshape(self.input_shape))
+
+
+class _Permute(Function):
+    """Axes of the memory array in a new order; `layout` says what the result is."""
+
+    def __init__(self, axes, layout="plain"):
+        self.axes, self.layout = tuple(axes), layout
+
+    def forward(self, x):
+        extents = [x.shape[a] for a in self.axes]
+        moved = [a for a in self.axes if x.shape[a] != 1]
+        if moved == sorted(moved):  # only axes of one element change places
+            return x.reshape(extents)
+        y = self.empty(extents, x.dtype)
+        permuted_copy(self.run, x, self.axes, y)
+        return y
+
+    def backward(self, dy):
+        inverse = sorted(range(dy.ndim), key=self.axes.__getitem__)
+        moved = [a for a in self.axes if dy.shape[inverse[a]] != 1]
+        if moved == sorted(moved):
+            return self.pass_grad(0, dy.reshape([dy.shape[a] for a in inverse]))
+        dx, accumulate = self.grad_buffer(0)
+        permuted_copy(self.run, dy, inverse, dx, accumulate)
+
+
+def as_plain(x: Tensor) -> Tensor:
+    """`x` in C order of its logical shape: an image's (N, H, W, C) memory becomes (N, C, H, W). Free if C = 1 or H = W = 1."""
+    return _Permute((0, 3, 1, 2))(x) if x.layout == "image" else x
+
+
+def as_image(x: Tensor) -> Tensor:
+    """`x` of shape (N, C, H, W) in image layout, (N, H, W, C) in memory. Free if C = 1 or H = W = 1.
+
+    Raises:
+        ShapeError: x has not 4 axes.
+    """
+    if x.layout == "image":
+        return x
+    if x.ndim != 4:
+        raise ShapeError(f"expected an image of shape (N, C, H, W), got shape {x.shape}")
+    return _Permute((0, 2, 3, 1), "image")(x)
+
+
+def reshape(input: Tensor, shape) -> Tensor:
+    """The same elements, in C order of the logical shape, as an array of `shape`; one extent may be -1.
+
+    Raises:
+        ShapeError: the numbers of elements differ, or more than one extent is -1.
+    """
+    shape = tuple(operator.index(extent) for extent in (shape if isinstance(shape, tuple | list) else (shape,)))
+    known = math.prod(extent for extent in shape if extent != -1)
+    if shape.count(-1) == 1 and known and input.size % known == 0:
+        shape = tuple(input.size // known if extent == -1 else extent for extent in shape)
+    if any(extent < 0 for extent in shape) or math.prod(shape) != input.size:
+        raise ShapeError(f"reshape: shape {shape} does not fit the {input.size} elements of shape {input.shape}")
+    return input if shape == input.shape else _Reshape(shape)(as_plain(input))
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Join the axes start_dim … end_dim into one, in C, H, W order for images.
+
+    Raises:
+        ShapeError: there are no such axes, or start_dim comes after end_dim.
+    """
+    start, end = (normalized_dim("flatten", dim, input.ndim) for dim in (start_dim, end_dim))
+    if start > end:
+        raise ShapeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    shape = input.shape
+    return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def permute(input: Tensor, dims) -> Tensor:
+    """Axes in the order `dims`: output axis d is input axis dims[d]. The result is a copy.
+
+    Raises:
+        ShapeError: `dims` does not name every axis once.
+    """
+    dims = tuple(normalized_dim("permute", dim, input.ndim) for dim in dims)
+    if sorted(dims) != list(range(input.ndim)):
+        raise ShapeError(f"permute: dims {dims} must name each of the {input.ndim} axes of shape {input.shape} once")
+    if dims == tuple(range(input.ndim)):
+        return input
+    place = (0, 3, 1, 2) if input.layout == "image" else range(input.ndim)  # of each logical axis in memory
+    return _Permute([place[d] for d in dims])(input)
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Exchange two axes. The result is a copy.
+
+    Raises:
+        ShapeError: there are no such axes.
+    """
+    a, b = (normalized_dim("transpose", dim, input.ndim) for dim in (dim0, dim1))
+    dims = list(range(input.ndim))
+    if dims:
+        dims[a], dims[b] = b, a
+    return permute(input, dims)
+
+
+_CODES = ("float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8")  # kernels/common/types.h
+
+
+def cast_array(backend, x, dtype):
+    """A backend array converted to a floating-point type, rounded to nearest even (itself if it has it already)."""
+    dtype = np.dtype(dtype)
+    if x.dtype == dtype:
+        return x
+    y = backend.empty(x.shape, dtype)
+    backend.run("cast", (x.size, _CODES.index(x.dtype.name)), dtype, x, y)
+    return y
+
+
+class _Cast(Function):
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def forward(self, x):
+        self.input_dtype = x.dtype
+        return cast_array(self.backend, x, self.dtype)
+
+    def backward(self, dy):
+        self.pass_grad(0, cast_array(self.backend, dy, self.input_dtype))
+
+
+def cast(input: Tensor, dtype) -> Tensor:
+    """`input` in another floating-point type ("float32", "float64", "float16", "bfloat16"), rounded to nearest even.
+
+    Raises:
+        DTypeError: the type is not a floating-point type pycnn stores.
+    """
+    try:
+        target = bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"cast: there is no type {dtype!r}") from error
+    if target.name not in ("float32", "float64", "float16", "bfloat16"):
+        raise DTypeError(f"cast: {target} is not one of float32, float64, float16, bfloat16")
+    return input if input.dtype == target else _Cast(target)(input)

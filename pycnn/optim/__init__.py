@@ -1,0 +1,6 @@
+"""Optimisers over flat parameter arrays."""
+
+from .optimizer import Optimizer
+from .sgd import SGD
+
+__all__ = ["SGD", "Optimizer"]

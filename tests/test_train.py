@@ -1,0 +1,536 @@
+"""The Trainer and ``pycnn train``: learning, stopping and going on with the same bits, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import data, nn, ops, optim
+from pycnn.train import (
+    CheckpointError,
+    Config,
+    Interrupted,
+    RunError,
+    Trainer,
+    TrainingError,
+    constant,
+    cosine,
+    list_checkpoints,
+    load_checkpoint,
+    newest_checkpoint,
+    train,
+)
+from pycnn.train import trainer as trainer_module
+from pycnn.train.log import CsvLog, Progress, read_rows
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Runs go below the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def make_trainer(folder: Path | None = None, epochs: int = 2, schedule=None, model=None, **options) -> Trainer:
+    """LeNet-5 on 100 digits, batches of 16: 7 steps an epoch."""
+    train_set, test_set = data.load("digits")
+    pycnn.manual_seed(0)
+    model = model or pycnn.models.create_model("lenet5")
+    optimizer = optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-3)
+    loader = data.DataLoader(train_set.subset(np.arange(100)), 16, shuffle=True, seed=5, shift=2)
+    test_loader = data.DataLoader(test_set.subset(np.arange(40)), 32)
+    return Trainer(model, optimizer, loader, test_loader, epochs, schedule=schedule, folder=folder, **options)
+
+
+def rows(path: Path, drop: str = "seconds") -> list[dict[str, str]]:
+    """The rows of a CSV file as text, without a column that is never twice the same."""
+    return [{k: v for k, v in row.items() if k != drop} for row in csv.DictReader(path.read_text().splitlines())]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Every tensor of the last checkpoint, every logged loss, and the place are equal bit for bit."""
+    left, right = (load_checkpoint(list_checkpoints(folder / "checkpoints")[-1]) for folder in (a, b))
+    for part in ("model", "optimizer"):
+        ours, theirs = getattr(left, part), getattr(right, part)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    for name in ("step", "loader", "sums", "best", "random"):
+        assert left.state[name] == right.state[name], name
+    for file in ("steps.csv", "metrics.csv"):
+        assert rows(a / file) == rows(b / file), file
+
+
+# ---- learning ----
+
+
+def test_one_epoch_learns_and_logs(tmp_path, capsys):
+    trainer = make_trainer(tmp_path, epochs=3)
+    row = trainer.fit()
+    assert row["epoch"] == 2 and row["step"] == 21 and 0 <= row["test_accuracy"] <= 1
+    steps, epochs = read_rows(tmp_path / "steps.csv"), read_rows(tmp_path / "metrics.csv")
+    assert [r["step"] for r in steps] == list(range(1, 22)) and len(epochs) == 3
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
+    mean = (sum(r["loss"] * 16 for r in steps[:6]) + steps[6]["loss"] * 4) / 100
+    assert epochs[0]["train_loss"] == pytest.approx(mean, rel=1e-12)
+    assert capsys.readouterr().out.count("epoch ") == 3
+
+
+def test_without_a_folder_nothing_is_written(tmp_path):
+    make_trainer(epochs=1).fit()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluation_changes_nothing_and_counts_right():
+    trainer = make_trainer()
+    before = trainer.model.state_dict()
+    loss, accuracy, predictions = trainer.evaluate()
+    labels = trainer.test_loader.dataset.labels
+    assert accuracy == np.mean(predictions == labels) and np.isfinite(loss)
+    assert all(np.array_equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    assert trainer.model.training
+
+
+def test_schedules():
+    rate = cosine(0.1, 100)
+    assert rate(0) == 0.1 and rate(50) == pytest.approx(0.05) and rate(100) == pytest.approx(0) == rate(200)
+    assert constant(0.1, 100)(77) == 0.1
+
+
+def test_progress_lines_within_long_epochs_and_a_bar_on_terminals(capsys):
+    with Progress(2, 10, live=False, every=0.0) as progress:
+        progress.step(1, 13, 0.5)
+    assert capsys.readouterr().out == "epoch 2/2, step 3/10: loss 0.5000\n"
+    with Progress(2, 10, live=True) as progress:
+        progress.step(1, 13, 0.5)
+        progress.say("a line [not markup]")
+    assert "a line [not markup]" in capsys.readouterr().out
+
+
+# ---- going on ----
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Path:
+    """A run of two epochs that nothing stopped."""
+    folder = tmp_path_factory.mktemp("straight")
+    make_trainer(folder, schedule=cosine(0.02, 14)).fit()
+    return folder
+
+
+@pytest.mark.parametrize("stop_after", range(1, 15))
+def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, straight, stop_after):
+    def schedule(step):
+        if step + 1 == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return cosine(0.02, 14)(step)
+
+    with pytest.raises(Interrupted) as caught:
+        make_trainer(tmp_path, schedule=schedule).fit()
+    assert caught.value.code == 130
+    resumed = make_trainer(tmp_path, schedule=cosine(0.02, 14))
+    resumed.restore(newest_checkpoint(tmp_path / "checkpoints", pytest.fail))
+    assert resumed.step == stop_after
+    resumed.fit()
+    assert_same_run(tmp_path, straight)
+
+
+def test_resuming_from_an_older_checkpoint_drops_the_later_rows(tmp_path, straight):
+    make_trainer(tmp_path, schedule=cosine(0.02, 14), save_every=3).fit()
+    assert_same_run(tmp_path, straight)
+    for path in list_checkpoints(tmp_path / "checkpoints")[1:]:
+        (path / "state.json").write_text("")
+    with open(tmp_path / "steps.csv", "a") as file:
+        file.write("15,3,0.0")  # the process died in the middle of a line
+    said = []
+    resumed = make_trainer(tmp_path, schedule=cosine(0.02, 14))
+    resumed.restore(newest_checkpoint(tmp_path / "checkpoints", said.append))
+    assert said and resumed.step < 14
+    resumed.fit()
+    assert_same_run(tmp_path, straight)
+
+
+def test_a_finished_run_has_nothing_left_to_do(straight, tmp_path):
+    resumed = make_trainer()
+    resumed.restore(newest_checkpoint(straight / "checkpoints"))
+    assert resumed.fit() == {}
+
+
+def test_checkpoint_of_another_model_is_refused(straight):
+    other = make_trainer(model=pycnn.models.create_model("lenet5", num_classes=11))
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        other.restore(newest_checkpoint(straight / "checkpoints"))
+
+
+def test_checkpoint_says_where_it_is_from(straight):
+    checkpoint = newest_checkpoint(straight / "checkpoints")
+    assert checkpoint.model["c1.weight"].shape == (6, 1, 5, 5)
+    assert checkpoint.state["kernels"]["conv2d_forward"]
+    assert checkpoint.state["made_by"]["numpy"] == np.__version__
+
+
+COMMAND = [sys.executable, "-m", "pycnn", "train"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same pycnn from any folder
+SMALL = ["lenet5", "--epochs", "2", "--batch-size", "64", "--save-every", "5", "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def straight_command(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("command") / "run"
+    subprocess.run([*COMMAND, *SMALL, "--output", folder], check=True, capture_output=True, env=ENVIRONMENT)
+    return folder
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_killed_and_resumed_gives_the_same_bits(tmp_path, straight_command, attempt):
+    folder = tmp_path / "run"
+    rng = random.Random(attempt)
+    command = [*COMMAND, *SMALL, "--output", folder]
+    for _ in range(10):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT)
+        while not list_checkpoints(folder / "checkpoints") and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        assert process.communicate()[1] == b""
+        command = [*COMMAND, "--resume", folder]
+        if process.returncode == 0:
+            break
+    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
+    assert_same_run(folder, straight_command)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_saves_and_exits_with_its_code(tmp_path, straight_command, number, code):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, *SMALL, "--output", folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    while not (folder / "steps.csv").exists() or len((folder / "steps.csv").read_text().splitlines()) < 3:
+        time.sleep(0.001)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == code
+    assert f"go on with: pycnn train --resume {folder}" in out and "saving after this step" in err and "Traceback" not in err
+    subprocess.run([*COMMAND, "--resume", folder], check=True, capture_output=True, env=ENVIRONMENT)
+    assert_same_run(folder, straight_command)
+
+
+def test_thread_count_does_not_change_bits(tmp_path, straight_command):
+    folder = tmp_path / "run"
+    for threads in ("1", "2"):
+        folder = tmp_path / threads
+        subprocess.run(
+            [*COMMAND, *SMALL, "--threads", threads, "--output", folder], check=True, capture_output=True, env=ENVIRONMENT
+        )
+        assert_same_run(folder, straight_command)
+
+
+# ---- signals ----
+
+
+def signals_at(step: int, *numbers):
+    def schedule(now):
+        if now == step:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        return 0.02
+
+    return schedule
+
+
+def test_second_ctrl_c_aborts_at_once(tmp_path):
+    trainer = make_trainer(tmp_path, schedule=signals_at(3, signal.SIGINT, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    assert trainer.step == 3 and list_checkpoints(tmp_path / "checkpoints") == []
+
+
+@pytest.mark.parametrize("numbers", [[], [signal.SIGINT], [signal.SIGTERM]])
+def test_handlers_are_restored(numbers):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        make_trainer(epochs=1, schedule=signals_at(2, *numbers)).fit()
+    except Interrupted as stopped:
+        assert stopped.signal == numbers[0]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_no_handlers_are_installed():
+    before, seen, result = signal.getsignal(signal.SIGINT), [], []
+
+    def schedule(step):
+        seen.append(signal.getsignal(signal.SIGINT))
+        return 0.02
+
+    trainer = make_trainer(epochs=1, schedule=schedule)
+    thread = threading.Thread(target=lambda: result.append(trainer.fit()))
+    thread.start()
+    thread.join()
+    assert result[0]["step"] == 7 and set(seen) == {before}
+
+
+# ---- full disks ----
+
+
+def test_full_disk_keeps_the_old_checkpoint_and_training_goes_on(tmp_path, monkeypatch, capsys, straight):
+    trainer = make_trainer(tmp_path, schedule=cosine(0.02, 14), save_every=3)
+    written = []
+
+    def write(path, content):
+        if 1 <= trainer.step - 7 <= 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(trainer.step)
+        original(path, content)
+
+    original = pycnn.train.checkpoint.write_durably
+    monkeypatch.setattr(pycnn.train.checkpoint, "write_durably", write)
+    trainer.fit()
+    out = capsys.readouterr().out
+    assert out.count("not saved: the disk is full") == 1 and "0003-step-00000007 is kept" in out and "bytes" in out
+    assert 9 not in written and 12 in written
+    assert_same_run(tmp_path, straight)
+
+
+def test_log_rows_wait_while_the_disk_is_full(tmp_path):
+    log = CsvLog(tmp_path / "log.csv", ("step", "loss"))
+    log.write(1, 0.1)
+
+    class Full:
+        def __init__(self, file, room):
+            self.file, self.room = file, room
+
+        def write(self, content):
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            part, self.room = content[: self.room], max(self.room - len(content), 0)
+            return self.file.write(part)
+
+        def fileno(self):
+            return self.file.fileno()
+
+    file = log._file
+    for room in (0, 3):
+        log._file = Full(file, room)
+        log.write(2 + room, 0.2)
+        assert log.failed.errno == errno.ENOSPC
+        assert (tmp_path / "log.csv").read_text() == "step,loss\n1,0.1\n"
+    log._file = file
+    log.write(9, 0.3)
+    log.close()
+    assert log.failed is None
+    assert (tmp_path / "log.csv").read_text() == "step,loss\n1,0.1\n2,0.2\n5,0.2\n9,0.3\n"
+
+
+# ---- numbers that are not ----
+
+
+class Poisoned(nn.Module):
+    """A small net whose layer `middle` turns its output into NaN from one step on."""
+
+    def __init__(self):
+        self.first, self.middle, self.last = nn.Linear(1024, 8), Poison(), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.last(self.middle(ops.relu(self.first(ops.flatten(x, 1)))))
+
+
+class Poison(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+        return pycnn.Tensor(np.full(x.shape, np.nan, np.float32)) if self.calls > 9 else x
+
+
+def test_nan_loss_names_step_and_layer_and_keeps_the_last_finite_checkpoint(tmp_path):
+    trainer = make_trainer(tmp_path, model=Poisoned())
+    with pytest.raises(
+        TrainingError, match=r"step 10 \(epoch 2\): the loss is nan; .* non-finite output is middle = Poison"
+    ) as caught:
+        trainer.fit()
+    last = newest_checkpoint(tmp_path / "checkpoints", pytest.fail)
+    assert last.state["step"] == 7 and str(last.path) in str(caught.value)
+    assert all(np.isfinite(array).all() for array in last.model.values())
+
+
+@pytest.mark.parametrize(("name", "value"), [("c3.weight", np.nan), ("f6.bias", np.inf)])
+def test_parameter_that_is_not_finite_is_named(tmp_path, name, value):
+    def schedule(step):
+        if step == 3:
+            dict(trainer.model.named_parameters())[name].data[..., 0] = value
+        return 0.02
+
+    trainer = make_trainer(tmp_path, schedule=schedule)
+    with pytest.raises(TrainingError, match=f"step 4 .* the parameter {name} is not finite.* nothing has been saved yet"):
+        trainer.fit()
+    assert list_checkpoints(tmp_path / "checkpoints") == []
+
+
+def test_too_large_a_learning_rate_is_reported_not_saved(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=9, schedule=lambda step: 0.02 if step < 8 else 1e30)
+    with pytest.raises(TrainingError, match="not finite|non-finite"):
+        trainer.fit()
+    last = newest_checkpoint(tmp_path / "checkpoints", pytest.fail)
+    assert last.state["step"] == 7 and all(np.isfinite(array).all() for array in last.model.values())
+
+
+def test_nan_is_never_the_best(tmp_path, monkeypatch):
+    trainer = make_trainer(epochs=1)
+    monkeypatch.setattr(trainer, "evaluate", lambda: (float("nan"), 1.0, np.zeros(40)))
+    trainer.fit()
+    assert trainer.best == {"step": 0, "accuracy": 0.0}
+
+
+def test_non_finite_images_are_named():
+    trainer = make_trainer()
+    images = pycnn.Tensor(np.full((1, 1, 32, 32), np.inf, np.float32), layout="image")
+    assert trainer_module.first_not_finite(trainer.model, images) == "the input images are not finite"
+
+
+# ---- runs ----
+
+
+QUICK = {"model": "lenet5", "epochs": 1, "batch_size": 256}
+
+
+def test_run_leaves_everything_in_its_folder(tmp_path, capsys):
+    result = train(QUICK, output=tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == [".lock", "checkpoints", "config.json", "metrics.csv", "picture.png", "result.json", "steps.csv"]
+    assert (tmp_path / "run" / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["batch_size"] == 256 and config["lr"] == 0.03 and config["data"] == "digits"
+    out = capsys.readouterr().out
+    assert "lenet5: 61,706 parameters, on cpu" in out and "1,437 training and 360 test images" in out
+    assert "conv2d_forward:" in out and "conv2d_backward_weight:" in out and "test accuracy" in out
+    with pytest.raises(RunError, match="is not empty"):
+        train(QUICK, output=tmp_path / "run")
+
+
+def test_default_folder_is_named_after_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda form: "20250102-030405")
+    train(QUICK)
+    train(QUICK)
+    assert sorted(p.name for p in Path("runs").iterdir()) == [
+        "20250102-030405-lenet5-digits",
+        "20250102-030405-lenet5-digits+2",
+    ]
+
+
+def test_resume_keeps_settings_and_refuses_others(tmp_path):
+    folder = tmp_path / "run"
+    train(QUICK, output=folder)
+    with pytest.raises(RunError, match="was started with lr = 0.03, it cannot go on with 0.1"):
+        train({"lr": 0.1}, resume=folder)
+    result = train({"epochs": 2, "threads": 1}, resume=folder)
+    assert result["steps"] == 12 and len(read_rows(folder / "metrics.csv")) == 2
+    with pytest.raises(RunError, match="is not a run that can be resumed"):
+        train({}, resume=tmp_path)
+
+
+def test_resume_auto_takes_the_newest_unfinished_run(tmp_path, capsys):
+    def stopped(name, **more):
+        result = train(QUICK | more, output=tmp_path / "runs" / name)
+        (tmp_path / "runs" / name / "result.json").unlink()
+        return result
+
+    stopped("20250101-000000-lenet5-digits")
+    stopped("20250102-000000-lenet5-digits", seed=1)
+    train(QUICK | {"seed": 2}, output="runs/20250103-000000-lenet5-digits")  # finished
+    capsys.readouterr()
+    assert train({"model": "lenet5"}, resume="auto")["seed"] == 1
+    assert "resuming runs/20250102" in capsys.readouterr().out
+    assert train({"model": "lenet5"}, resume="auto")["seed"] == 0
+    assert train(QUICK | {"seed": 9}, resume="auto")["seed"] == 9  # none is left: a new one
+    again = train(QUICK, output="other", resume="auto")
+    assert again == train(QUICK, output="other", resume="auto") | {"seconds": again["seconds"]}
+
+
+def test_a_run_has_one_writer(tmp_path):
+    from pycnn.train.run import locked
+
+    train(QUICK, output=tmp_path / "run")
+    with locked(tmp_path / "run"), pytest.raises(RunError, match="being written by another process"):
+        train({"epochs": 2}, resume=tmp_path / "run")
+
+
+OWN_NET = """
+from pycnn import nn, ops
+
+class Net(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(1024, 10)
+
+    def forward(self, x):
+        return self.layer(ops.flatten(x, 1))
+
+not_a_net = 3
+"""
+
+
+def test_own_model_from_a_file(tmp_path):
+    Path("net.py").write_text(OWN_NET)
+    assert train(QUICK | {"model": "net.py:Net"}, output="run")["steps"] == 6
+    with pytest.raises(RunError, match="code is run only if you name it: pycnn train net.py:Net --resume run"):
+        train({}, resume="run")
+    assert train({"model": "net.py:Net", "epochs": 2}, resume="run")["steps"] == 12
+    for name, message in {
+        "net.py:Other": "defines no pycnn.nn.Module named Other",
+        "net.py:not_a_net": "defines no pycnn.nn.Module",
+        "absent.py:Net": "there is no file absent.py",
+        "lenet6": "no model 'lenet6'; did you mean lenet5",
+    }.items():
+        with pytest.raises(RunError, match=message):
+            train(QUICK | {"model": name})
+    assert not Path("runs").exists()  # a mistake leaves no folder
+
+
+def test_chosen_kernels_run_and_are_recorded(tmp_path):
+    result = train(QUICK | {"kernels": ["conv2d_forward=naive"]}, output="run")
+    assert result["kernels"]["conv2d_forward"] == ["naive"]
+    own = train(QUICK | {"kernels": ["own"]}, output="own")
+    assert not any("host" in versions for versions in own["kernels"].values())
+    with pytest.raises(pycnn.errors.NotSupported, match="no version 'x'"):
+        train(QUICK | {"kernels": ["conv2d_forward=x"]})
+    with pytest.raises(RunError, match="takes 'own' and OP=VERSION"):
+        train(QUICK | {"kernels": ["x"]})
+
+
+@pytest.mark.parametrize(
+    "setting", [{"epochs": 0}, {"batch_size": 0}, {"lr": -1.0}, {"seed": -1}, {"schedule": "x"}, {"lr": float("nan")}]
+)
+def test_senseless_settings_are_refused(setting):
+    with pytest.raises(RunError, match="must|there is no schedule"):
+        Config("lenet5", **setting)
+
+
+def test_lenet5_reaches_98_percent_on_digits(tmp_path, capsys):
+    result = train({"model": "lenet5", "data": "digits"}, output=tmp_path / "run")
+    assert result["test_accuracy"] >= 0.98 and result["seconds"] < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_lenet5_reaches_98_percent_with_every_seed(tmp_path, seed):
+    assert train({"model": "lenet5", "seed": seed}, output=tmp_path / "run")["test_accuracy"] >= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("PYCNN_DATA"), reason="PYCNN_DATA names no folder with mnist")
+def test_lenet5_reaches_98_8_percent_on_mnist(tmp_path):
+    assert train({"model": "lenet5", "data": "mnist"}, output=tmp_path / "run")["test_accuracy"] >= 0.988

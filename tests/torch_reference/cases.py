@@ -1,0 +1,359 @@
+"""What pycnn and PyTorch must agree on: one table, run by both.
+
+A case is a function of a framework's ops `F` and of named inputs. pycnn keeps PyTorch's names, argument order and defaults, so
+one function serves both. ``make.py`` stores what PyTorch computes, ``test_torch_reference.py`` compares pycnn with that, and
+``test_torch_live.py`` with the PyTorch that is installed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        name: ``family/what``; a family is one file of stored results.
+        function: called as ``function(F, **inputs)``; returns a tensor, a tuple or a dictionary of them.
+        inputs: name -> function of a random generator that returns the array.
+        constants: inputs that no gradient is asked for (integers never are asked).
+        depth: how many sums follow one another on the way to an output.
+    """
+
+    name: str
+    function: Callable
+    inputs: dict[str, Callable]
+    constants: tuple[str, ...] = ()
+    depth: int = 1
+
+    @property
+    def family(self) -> str:
+        """The stored file this case is in."""
+        return self.name.partition("/")[0]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The inputs, the same in every run."""
+        return {
+            name: make(np.random.Generator(np.random.Philox(zlib.crc32(f"{self.name}/{name}".encode()))))
+            for name, make in self.inputs.items()
+        }
+
+    def upstream(self, name: str, like: np.ndarray) -> np.ndarray:
+        """The gradient that arrives at output `name`, the same in every run."""
+        return normal(*like.shape)(np.random.Generator(np.random.Philox(zlib.crc32(f"{self.name}/d{name}".encode()))))
+
+
+# ---- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def normal(*shape, scale=1.0):
+    """Zero-mean numbers."""
+    return lambda rng: (scale * rng.standard_normal(shape)).astype(np.float32)
+
+
+def positive(*shape):
+    """Numbers between 1/2 and 2."""
+    return lambda rng: rng.uniform(0.5, 2, shape).astype(np.float32)
+
+
+def integers(low, high, *shape, dtype=np.float32):
+    """Whole numbers in [low, high): full of ties."""
+    return lambda rng: rng.integers(low, high, shape).astype(dtype)
+
+
+def targets(classes, *shape, ignored=0):
+    """Class indices, the first `ignored` of them -100."""
+
+    def make(rng):
+        target = rng.integers(0, classes, shape)
+        target.reshape(-1)[:ignored] = -100
+        return target.astype(np.int64)
+
+    return make
+
+
+def special(rng):
+    """Zeros of both signs, infinities, NaN, the smallest and the largest magnitudes, and ordinary numbers."""
+    extremes = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 3e38, -3e38, 100, -100, 20, -20, 1e-5, -1e-5]
+    return np.concatenate([np.array(extremes, np.float32), rng.standard_normal(21).astype(np.float32)])
+
+
+# ---- cases ------------------------------------------------------------------------------------------------------------
+
+
+def conv2d(name, C, K, kernel, size=(2, 9, 11), bias=True, groups=1, **options):
+    N, H, W = size
+    inputs = {"x": normal(N, C, H, W), "weight": normal(K, C // groups, *kernel)} | ({"bias": normal(K)} if bias else {})
+
+    def function(F, x, weight, bias=None):
+        return F.conv2d(x, weight, bias, groups=groups, **options)
+
+    return Case(f"conv2d/{name}", function, inputs)
+
+
+CONV2D = [
+    conv2d("3x3", 4, 6, (3, 3)),
+    conv2d("1x1", 5, 7, (1, 1)),
+    conv2d("no_bias", 3, 8, (3, 3), bias=False, padding=1),
+    conv2d("one_channel_5x5", 1, 6, (5, 5), size=(3, 12, 12)),
+    conv2d("7x7_stride2_padding3", 3, 8, (7, 7), size=(2, 15, 17), stride=2, padding=3),
+    conv2d("stride_and_padding_per_axis", 4, 5, (3, 5), stride=(2, 1), padding=(0, 2)),
+    conv2d("stride_beyond_kernel", 4, 5, (2, 2), stride=3),
+    conv2d("1x1_stride2", 6, 9, (1, 1), stride=2),
+    conv2d("dilation", 4, 6, (3, 3), dilation=2, padding=2),
+    conv2d("dilation_per_axis", 3, 4, (2, 3), dilation=(3, 2), padding=(1, 3)),
+    conv2d("groups", 6, 8, (3, 3), groups=2, padding=1),
+    conv2d("depthwise", 5, 5, (3, 3), groups=5, padding=1, stride=2),
+    conv2d("depthwise_two_filters_each", 4, 8, (3, 3), groups=4),
+    conv2d("same", 3, 4, (3, 5), padding="same"),
+    conv2d("same_even_kernel_dilated", 3, 4, (2, 4), padding="same", dilation=(1, 3)),
+    conv2d("valid", 3, 4, (3, 3), padding="valid"),
+    conv2d("wide", 32, 40, (3, 3), size=(1, 6, 6), padding=1),
+    conv2d("empty_batch", 3, 4, (3, 3), size=(0, 6, 6)),
+]
+
+GEMM = [
+    Case(
+        "gemm/linear",
+        lambda F, x, weight, bias: F.linear(x, weight, bias),
+        {"x": normal(7, 33), "weight": normal(19, 33), "bias": normal(19)},
+    ),
+    Case("gemm/linear_no_bias", lambda F, x, weight: F.linear(x, weight), {"x": normal(4, 10), "weight": normal(3, 10)}),
+    Case(
+        "gemm/linear_three_axes",
+        lambda F, x, weight, bias: F.linear(x, weight, bias),
+        {"x": normal(2, 5, 8), "weight": normal(6, 8), "bias": normal(6)},
+    ),
+    Case("gemm/matmul", lambda F, a, b: F.matmul(a, b), {"a": normal(13, 37), "b": normal(37, 11)}),
+    Case("gemm/matmul_operator", lambda F, a, b: a @ b, {"a": normal(1, 5), "b": normal(5, 1)}),
+    Case("gemm/matmul_after_transpose", lambda F, a, b: a.transpose(0, 1) @ b, {"a": normal(9, 4), "b": normal(9, 6)}),
+]
+
+
+def pool2d(name, op, *arguments, make=normal, shape=(2, 3, 9, 11), **options):
+    def function(F, x):
+        return getattr(F, op)(x, *arguments, **options)
+
+    return Case(f"pool2d/{op}_{name}", function, {"x": make(*shape)})
+
+
+def ties(*shape):
+    """Whole numbers 0, 1, 2 for a maximum to choose among."""
+    return integers(0, 3, *shape)
+
+
+POOL2D = [
+    pool2d("2", "max_pool2d", 2),
+    pool2d("3_stride2", "max_pool2d", 3, 2),
+    pool2d("3_stride2_padding1", "max_pool2d", 3, 2, 1),
+    pool2d("per_axis", "max_pool2d", (2, 3), (1, 2), (1, 0)),
+    pool2d("ceil_mode", "max_pool2d", 3, 2, ceil_mode=True, shape=(2, 3, 8, 10)),
+    pool2d("ceil_mode_padding", "max_pool2d", 2, 2, 1, ceil_mode=True),
+    pool2d("dilation", "max_pool2d", 3, 1, 1, 2),
+    pool2d("ties", "max_pool2d", 3, 2, 1, make=ties),
+    pool2d("indices", "max_pool2d", 3, 2, 1, return_indices=True, make=ties),
+    pool2d("2", "avg_pool2d", 2),
+    pool2d("3_stride2_padding1", "avg_pool2d", 3, 2, 1),
+    pool2d("per_axis", "avg_pool2d", (2, 3), (1, 2), (1, 0)),
+    pool2d("without_padding_in_count", "avg_pool2d", 3, 2, 1, count_include_pad=False),
+    pool2d("ceil_mode", "avg_pool2d", 3, 2, ceil_mode=True, shape=(2, 3, 8, 10)),
+    pool2d("ceil_mode_padding", "avg_pool2d", 3, 2, 1, ceil_mode=True, shape=(2, 3, 8, 10)),
+    pool2d("ceil_mode_without_padding_in_count", "avg_pool2d", 3, 2, 1, True, False, shape=(2, 3, 8, 10)),
+    pool2d("divisor_override", "avg_pool2d", 3, 2, 1, divisor_override=5),
+]
+
+ACTIVATION = [
+    Case(f"activation/{op}_{name}", (lambda op: lambda F, x: getattr(F, op)(x))(op), {"x": make})
+    for op in ("relu", "tanh", "sigmoid")
+    for name, make in {"normal": normal(5, 7, scale=3), "image": normal(2, 3, 4, 5), "special": special}.items()
+]
+
+
+def softmax(name, op, dim, *shape, scale=1.0):
+    return Case(f"softmax/{op}_{name}", lambda F, x: getattr(F, op)(x, dim), {"x": normal(*shape, scale=scale)})
+
+
+SOFTMAX = [
+    case
+    for op in ("softmax", "log_softmax")
+    for case in (
+        softmax("rows", op, 1, 6, 10),
+        softmax("last_axis", op, -1, 2, 3, 7),
+        softmax("channels", op, 1, 2, 5, 3, 4),
+        softmax("large", op, 1, 4, 9, scale=300.0),
+        softmax("one_class", op, 1, 3, 1),
+    )
+]
+
+
+def cross_entropy(name, target, scale=1.0, **options):
+    return Case(
+        f"loss/cross_entropy_{name}",
+        lambda F, input, target: F.cross_entropy(input, target, **options),
+        {"input": normal(8, 10, scale=scale), "target": target},
+    )
+
+
+LOSS = [
+    cross_entropy("mean", targets(10, 8)),
+    cross_entropy("sum", targets(10, 8), reduction="sum"),
+    cross_entropy("none", targets(10, 8), reduction="none"),
+    cross_entropy("ignored", targets(10, 8, ignored=3)),
+    cross_entropy("ignored_sum", targets(10, 8, ignored=3), reduction="sum"),
+    cross_entropy("ignored_none", targets(10, 8, ignored=3), reduction="none"),
+    cross_entropy("ignore_index", integers(0, 3, 8, dtype=np.int64), ignore_index=1),
+    cross_entropy("large", targets(10, 8), scale=300.0),
+]
+
+STATISTICS = {"running_mean": normal(5), "running_var": positive(5)}
+
+
+def batch_norm(name, training, affine=True, running=True, shape=(4, 5, 3, 7), **options):
+    inputs = {"x": normal(*shape)} | ({"weight": normal(5), "bias": normal(5)} if affine else {}) | (STATISTICS if running else {})
+
+    def function(F, x, weight=None, bias=None, running_mean=None, running_var=None):
+        y = F.batch_norm(x, running_mean, running_var, weight, bias, training, **options)
+        return {"y": y} | ({"running_mean": running_mean, "running_var": running_var} if running else {})
+
+    return Case(f"normalization/batch_norm_{name}", function, inputs, constants=tuple(STATISTICS), depth=2)
+
+
+NORMALIZATION = [
+    batch_norm("training", True),
+    batch_norm("training_momentum_eps", True, momentum=0.3, eps=1e-3),
+    batch_norm("training_without_affine", True, affine=False),
+    batch_norm("training_without_running_statistics", True, running=False),
+    batch_norm("evaluation", False),
+    batch_norm("evaluation_without_affine", False, affine=False, eps=1e-2),
+]
+
+OPERATORS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b}
+BROADCASTS = {
+    "same_shape": ((4, 5), (4, 5)),
+    "row": ((4, 5), (5,)),
+    "column": ((4, 5), (4, 1)),
+    "outer": ((4, 1), (1, 5)),
+    "scalar": ((3, 4), ()),
+    "channels": ((2, 3, 4, 5), (3, 1, 1)),
+    "channels_of_four_axes": ((1, 3, 1, 1), (2, 3, 4, 5)),
+    "last_axis_of_four": ((2, 3, 4, 5), (5,)),
+}
+ELEMENTWISE = [
+    Case(
+        f"elementwise/{op}_{name}",
+        (lambda f: lambda F, a, b: f(a, b))(f),
+        {"a": normal(*a), "b": positive(*b) if op == "div" else normal(*b)},
+    )
+    for op, f in OPERATORS.items()
+    for name, (a, b) in BROADCASTS.items()
+] + [
+    Case("elementwise/number_on_the_left", lambda F, x: 2 * x + (1 - x) + 3 / x, {"x": positive(4, 5)}),
+    Case("elementwise/number_on_the_right", lambda F, x: (x - 0.25) / 3 + x * 1.5 + 1, {"x": normal(4, 5)}),
+    Case("elementwise/neg", lambda F, x: -x, {"x": normal(4, 5)}),
+    Case("elementwise/exp", lambda F, x: F.exp(x), {"x": normal(4, 5)}),
+    Case("elementwise/log", lambda F, x: F.log(x), {"x": positive(4, 5)}),
+    Case("elementwise/sqrt", lambda F, x: F.sqrt(x), {"x": positive(4, 5)}),
+    Case("elementwise/used_twice", lambda F, x: x * x + x, {"x": normal(4, 5)}),
+    Case("elementwise/image_plus_plain", lambda F, x, b: F.relu(F.max_pool2d(x, 2) + b), {"x": normal(2, 3, 4, 6), "b": normal(2, 3)}),
+]
+
+REDUCE = [
+    Case(f"reduce/{op}_{name}", (lambda op, o: lambda F, x: getattr(x, op)(**o))(op, options), {"x": normal(*shape)})
+    for op in ("sum", "mean")
+    for name, shape, options in (
+        ("all", (6, 7), {}),
+        ("rows", (6, 7), {"dim": 0}),
+        ("last_kept", (6, 7), {"dim": -1, "keepdim": True}),
+        ("image_channels", (2, 3, 4, 5), {"dim": (0, 2, 3)}),
+        ("image_pixels_kept", (2, 3, 4, 5), {"dim": (2, 3), "keepdim": True}),
+        ("middle", (3, 4, 5), {"dim": 1}),
+    )
+]
+
+SHAPE = [
+    Case("shape/flatten_image", lambda F, x: F.flatten(F.max_pool2d(x, 2), 1), {"x": normal(2, 3, 4, 6)}),
+    Case("shape/reshape", lambda F, x: F.reshape(x, (3, 8)), {"x": normal(2, 12)}),
+    Case("shape/reshape_image", lambda F, x: F.reshape(F.max_pool2d(x, 2), (3, -1)), {"x": normal(2, 3, 4, 6)}),
+    Case("shape/transpose", lambda F, x: F.transpose(x, 0, 2), {"x": normal(2, 3, 4)}),
+    Case(
+        "shape/conv_flatten_linear",
+        lambda F, x, weight, matrix: F.linear(F.flatten(F.conv2d(x, weight), 1), matrix),
+        {"x": normal(2, 3, 5, 6), "weight": normal(4, 3, 3, 3), "matrix": normal(7, 4 * 3 * 4)},
+        depth=2,
+    ),
+]
+
+
+def sgd(name, **settings):
+    """Parameters after each of four steps with gradients given."""
+
+    def function(F, p, **gradients):
+        parameter = F.parameter(p)
+        optimizer = F.optim.SGD([parameter], lr=0.1, **settings)
+        after = {}
+        for step, gradient in gradients.items():
+            optimizer.zero_grad()
+            parameter.grad = gradient
+            optimizer.step()
+            after[step] = F.copy(parameter)
+        return after
+
+    inputs = {name: normal(5, 7) for name in ("p", "step1", "step2", "step3", "step4")}
+    return Case(f"optim/sgd_{name}", function, inputs, constants=tuple(inputs), depth=4)
+
+
+OPTIM = [
+    sgd("plain"),
+    sgd("momentum", momentum=0.9),
+    sgd("dampening", momentum=0.9, dampening=0.3),
+    sgd("nesterov", momentum=0.9, nesterov=True),
+    sgd("weight_decay", weight_decay=0.1),
+    sgd("nesterov_weight_decay", momentum=0.8, nesterov=True, weight_decay=0.01),
+]
+
+LENET5 = {
+    "c1.weight": (6, 1, 5, 5), "c1.bias": (6,), "c3.weight": (16, 6, 5, 5), "c3.bias": (16,), "c5.weight": (120, 400),
+    "c5.bias": (120,), "f6.weight": (84, 120), "f6.bias": (84,), "output.weight": (10, 84), "output.bias": (10,),
+}  # fmt: skip
+
+
+def lenet5_weights() -> dict[str, Callable]:
+    """Initial weights, normal with variance 2 / fan-in (He et al. 2015), small biases."""
+    return {
+        name: normal(*shape, scale=0.05 if len(shape) == 1 else (2 / np.prod(shape[1:])) ** 0.5) for name, shape in LENET5.items()
+    }
+
+
+def lenet5(F, x, target, **weights):
+    """Logits, loss and gradients of the first step, parameters after three steps of SGD with momentum."""
+    model = F.create_model("lenet5")
+    F.load(model, weights)
+    optimizer = F.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    results = {}
+    for step in range(3):
+        optimizer.zero_grad()
+        logits = model(x)
+        loss = F.cross_entropy(logits, target)
+        loss.backward()
+        if step == 0:
+            results["logits"] = F.copy(logits)
+            results |= {f"gradient.{name}": F.copy(p.grad) for name, p in model.named_parameters()}
+        results[f"loss.{step}"] = F.copy(loss)
+        optimizer.step()
+    return results | {f"after.{name}": F.copy(p) for name, p in model.named_parameters()}
+
+
+NETS = [
+    Case("lenet5/three_steps", lenet5, {"x": normal(8, 1, 32, 32), "target": targets(10, 8)} | lenet5_weights(),
+         constants=("x", *LENET5), depth=10),
+]  # fmt: skip
+
+CASES = [
+    *CONV2D, *GEMM, *POOL2D, *ACTIVATION, *SOFTMAX, *LOSS, *NORMALIZATION, *ELEMENTWISE, *REDUCE, *SHAPE, *OPTIM, *NETS,
+]  # fmt: skip
