@@ -4,9 +4,11 @@
 #include "elementwise/elementwise.h"
 #include "gemm/gemm.h"
 #include "loss/loss.h"
+#include "normalization/normalization.h"
 #include "optim/optim.h"
 #include "pool2d/pool2d.h"
 #include "random/counter.h"
+#include "random/random.h"
 #include "reduce/reduce.h"
 #include "shape/shape.h"
 #include "softmax/softmax.h"
@@ -36,6 +38,8 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<Sgd, AdvanceStep>();
     append<MaxPool2dForward, MaxPool2dBackward, MaxPool2dIndices, AvgPool2dForward, AvgPool2dBackward>();
     append<Increment>();
+    append<Dropout>();
+    append<BatchNormStatistics, BatchNormForward, BatchNormBackwardSums, BatchNormBackward>();
   }
   return ops();
 }

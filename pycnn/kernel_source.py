@@ -35,9 +35,7 @@ def kernel_path(kernel: str) -> Path:
         raise NotSupported(f"there is no op {op!r}; the ops are {', '.join(ops)}")
     versions = {row["version"]: row["file"] for row in rows if row["op"] == op}
     if version not in versions:
-        raise NotSupported(
-            f"{op} has no version {version!r}; name one as {' or '.join(f'{op}:{name}' for name in versions)}"
-        )
+        raise NotSupported(f"{op} has no version {version!r}; name one as {' or '.join(f'{op}:{name}' for name in versions)}")
     return kernels_folder() / versions[version]
 
 

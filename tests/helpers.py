@@ -11,7 +11,7 @@ import pycnn
 from pycnn import backend as backends
 
 EPS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float64": 2.0**-53}
-DTYPES = {name: np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name)) for name in EPS}
+DTYPES = {name: np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name)) for name in (*EPS, "int64")}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -67,3 +67,17 @@ def run(op: str, version: str, problem: tuple, storage: str, *arrays):
 def bits(array: np.ndarray) -> bytes:
     """The bytes of an array, for bit-for-bit comparison."""
     return np.ascontiguousarray(array).tobytes()
+
+
+def assert_same_bits_in_any_order(compute) -> None:
+    """`compute()` returns an array whose bits must depend neither on the number of threads nor on their order in a block."""
+    module, before, seen = backends.cpu().module, pycnn.get_num_threads(), set()
+    try:
+        for threads, order in [(1, "forward"), (2, "reverse"), (3, "random")]:
+            pycnn.set_num_threads(threads)
+            module.set_thread_order(order, 7)
+            seen.add(bits(compute()))
+    finally:
+        pycnn.set_num_threads(before)
+        module.set_thread_order("forward", 0)
+    assert len(seen) == 1

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 # ---- conv2d and gemm ----
 
 
@@ -73,3 +72,210 @@ def gemm(a, b, bias, trans_a, trans_b):
     a, b = a.astype(np.float64), b.astype(np.float64)
     c = (a.T if trans_a else a) @ (b.T if trans_b else b)
     return c if bias is None else c + bias.astype(np.float64)
+
+
+# ---- pool2d ----
+
+
+class PoolShape(NamedTuple):
+    """The problem of pooling, kernels/pool2d/pool2d.h; average pooling sends the last two fields too."""
+
+    N: int
+    H: int
+    W: int
+    C: int
+    R: int
+    S: int
+    P: int
+    Q: int
+    stride_h: int = 1
+    stride_w: int = 1
+    pad_h: int = 0
+    pad_w: int = 0
+    dilation_h: int = 1
+    dilation_w: int = 1
+    accumulate: int = 0
+    count_include_pad: int = 1
+    divisor: int = 0
+
+
+def pooled_size(size, kernel, stride, pad, dilation, ceil_mode):
+    """How many windows start inside the input or its left padding and, but for ceil_mode, end inside the right padding."""
+    starts = np.arange(-pad, size if ceil_mode else size + pad - dilation * (kernel - 1), stride)
+    ends_before = starts + dilation * (kernel - 1) - stride < size + pad - 1  # the window before it left something over
+    return int((ends_before | (starts == -pad)).sum())
+
+
+def max_pool2d(x, sh):
+    """y and the tap r*S+s it came from: the last NaN, else the first maximum inside the image."""
+    h, w, inside = taps(sh)
+    windows = np.where(inside, x[:, h, w].astype(np.float64), -np.inf).reshape(sh.N, sh.P, sh.Q, sh.R * sh.S, sh.C)
+    inside = np.broadcast_to(inside, (sh.P, sh.Q, sh.R, sh.S, 1)).reshape(sh.P, sh.Q, sh.R * sh.S, 1)
+    nan, y = np.isnan(windows), windows.max(3)
+    first = ((windows == y[..., None, :]) & inside).argmax(3)
+    return y, np.where(nan.any(3), sh.R * sh.S - 1 - nan[..., ::-1, :].argmax(3), first)
+
+
+def max_pool2d_backward(dy, argmax, sh):
+    h, w, inside = taps(sh)
+    chosen = (argmax[..., None, :] == np.arange(sh.R * sh.S)[:, None]).reshape(sh.N, sh.P, sh.Q, sh.R, sh.S, sh.C) & inside
+    dx = np.zeros((sh.N, sh.H, sh.W, sh.C))
+    np.add.at(dx, (slice(None), h, w), np.where(chosen, dy.astype(np.float64)[:, :, :, None, None], 0))
+    return dx
+
+
+def avg_pool2d_divisor(sh):
+    h = np.arange(sh.P)[:, None] * sh.stride_h - sh.pad_h + np.arange(sh.R)
+    w = np.arange(sh.Q)[:, None] * sh.stride_w - sh.pad_w + np.arange(sh.S)
+    margin_h, margin_w = (sh.pad_h, sh.pad_w) if sh.count_include_pad else (0, 0)
+    rows = ((h >= -margin_h) & (h < sh.H + margin_h)).sum(1)
+    columns = ((w >= -margin_w) & (w < sh.W + margin_w)).sum(1)
+    return np.full((sh.P, sh.Q, 1), sh.divisor) if sh.divisor else (rows[:, None] * columns)[..., None]
+
+
+def avg_pool2d(x, sh):
+    h, w, inside = taps(sh)
+    return np.where(inside, x[:, h, w].astype(np.float64), 0).sum((3, 4)) / avg_pool2d_divisor(sh)
+
+
+def avg_pool2d_backward(dy, sh):
+    h, w, inside = taps(sh)
+    share = (dy.astype(np.float64) / avg_pool2d_divisor(sh))[:, :, :, None, None]
+    dx = np.zeros((sh.N, sh.H, sh.W, sh.C))
+    np.add.at(dx, (slice(None), h, w), np.where(inside, share, 0))
+    return dx
+
+
+# ---- normalization: x is rows, channels ----
+
+
+def batch_norm(x, mean, variance, weight, bias, eps, residual=0.0, relu=False):
+    y = (x.astype(np.float64) - mean) / np.sqrt(variance + eps) * weight + bias + residual
+    return np.maximum(y, 0) if relu else y
+
+
+def batch_norm_backward(dy, x, mean, variance, weight, eps, of_batch=True):
+    """dx, dweight, dbias."""
+    dy, deviation = dy.astype(np.float64), np.sqrt(variance + eps)
+    xhat = (x.astype(np.float64) - mean) / deviation
+    dweight, dbias = (dy * xhat).sum(0), dy.sum(0)
+    through_statistics = (dbias + xhat * dweight) / len(x) if of_batch else 0
+    return weight / deviation * (dy - through_statistics), dweight, dbias
+
+
+# ---- random ----
+
+
+def philox(counter, key):
+    """Philox-4x32-10: four words of a 128-bit counter (4, ...) and a 64-bit key (2)."""
+    a, b, c, d = (np.asarray(word, np.uint64) for word in counter)
+    low = np.uint64(0xFFFFFFFF)
+    for i in range(10):
+        left, right = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
+        key0, key1 = ((int(key[0]) + i * 0x9E3779B9) % 2**32, (int(key[1]) + i * 0xBB67AE85) % 2**32)
+        a, b, c, d = right >> 32 ^ b ^ np.uint64(key0), right & low, left >> 32 ^ d ^ np.uint64(key1), left & low
+    return np.stack([a, b, c, d]).astype(np.uint32)
+
+
+def dropout_keep(shape, p, seed, counter, op_index):
+    """Which elements dropout keeps; shape is logical: (N, C, L)."""
+    N, C, L = shape
+    blocks = -(-L // 4)
+    block = np.arange(N * C * blocks, dtype=np.uint64)
+    words = philox((block, op_index, counter & 0xFFFFFFFF, counter >> 32), (seed & 0xFFFFFFFF, seed >> 32))
+    return words.T.reshape(N, C, blocks * 4)[:, :, :L] >= int(p * 2**32 + 0.5)
+
+
+# ---- elementwise ----
+
+MAPS = {
+    "copy": lambda x: x,
+    "neg": lambda x: -x,
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "relu": lambda x: np.where(x < 0, 0, x),
+    "relu6": lambda x: np.where(x < 0, 0, np.where(x > 6, 6, x)),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "equal": lambda a, b: np.where(a == b, 1.0, 0.0),
+    "relu_backward": lambda dy, y: np.where(y <= 0, 0, dy),
+    "relu6_backward": lambda dy, y: np.where((y <= 0) | (y >= 6), 0, dy),
+    "sigmoid_backward": lambda dy, y: dy * (1 - y) * y,
+    "tanh_backward": lambda dy, y: dy * (1 - y * y),
+    "sqrt_backward": lambda dy, y: dy / (2 * y),
+}
+
+# ---- reduce: x is outer, reduced, inner ----
+
+
+def sum(x, divisor=1.0):  # noqa: A001
+    return x.astype(np.float64).sum(1) / divisor
+
+
+def sum_backward(dy, reduced, divisor=1.0):
+    return np.repeat(dy.astype(np.float64)[:, None], reduced, axis=1) / divisor
+
+
+def max(x):  # noqa: A001
+    index = np.argmax(x, axis=1)  # the first NaN, else the first maximum
+    return np.take_along_axis(x, index[:, None], 1)[:, 0], index
+
+
+def max_backward(dy, index, reduced):
+    return np.where(np.arange(reduced)[:, None] == index[:, None], dy.astype(np.float64)[:, None], 0)
+
+
+# ---- softmax and losses: rows, classes ----
+
+
+def log_softmax(x):
+    x = x.astype(np.float64)
+    centered = x - x.max(1, keepdims=True)
+    return centered - np.log(np.exp(centered).sum(1, keepdims=True))
+
+
+def softmax_forward(x, log):
+    return log_softmax(x) if log else np.exp(log_softmax(x))
+
+
+def softmax_backward(dy, y, log):
+    dy, y = dy.astype(np.float64), y.astype(np.float64)
+    if log:
+        return dy - np.exp(y) * dy.sum(1, keepdims=True)
+    return y * (dy - (dy * y).sum(1, keepdims=True))
+
+
+def cross_entropy_parts(x, target, weight, ignore_index, smoothing):
+    """(-log P, the label distribution times the class weights, the rows' weights in a mean)."""
+    classes, valid = x.shape[1], target != ignore_index
+    weight = np.ones(classes) if weight is None else weight.astype(np.float64)
+    one_hot = np.eye(classes)[np.where(valid, target, 0)]
+    labels = valid[:, None] * weight * ((1 - smoothing) * one_hot + smoothing / classes)
+    return -log_softmax(x), labels, valid * weight[np.where(valid, target, 0)]
+
+
+def cross_entropy_forward(x, target, weight=None, ignore_index=-100, smoothing=0.0):
+    costs, labels, row_weight = cross_entropy_parts(x, target, weight, ignore_index, smoothing)
+    return np.stack([(labels * costs).sum(1), row_weight])
+
+
+def cross_entropy_backward(dloss, x, target, weight=None, ignore_index=-100, smoothing=0.0):
+    costs, labels, _ = cross_entropy_parts(x, target, weight, ignore_index, smoothing)
+    return dloss[:, None] * (np.exp(-costs) * labels.sum(1, keepdims=True) - labels)
+
+
+# ---- optim ----
+
+
+def sgd(param, grad, buffer, first, lr, momentum, dampening, weight_decay, nesterov):
+    """The new parameters and the new buffer."""
+    g = grad + weight_decay * param
+    if momentum:
+        buffer = g if first else momentum * buffer + (1 - dampening) * g
+        g = g + momentum * buffer if nesterov else buffer
+    return param - lr * g, buffer

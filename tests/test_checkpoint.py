@@ -190,9 +190,7 @@ def test_failing_disk_keeps_the_old_and_says_so(tmp_path, code):
             try:
                 save_checkpoint(folder, sample(2))
             except CheckpointError as error:
-                words = (
-                    ["needs", "bytes", "0001-step-00000001 is kept"] if code == errno.ENOSPC else ["could not be written"]
-                )
+                words = ["needs", "bytes", "0001-step-00000001 is kept"] if code == errno.ENOSPC else ["could not be written"]
                 assert all(word in str(error) for word in words)
             except OSError:
                 pass  # the first rmtree is told to ignore errors; the stand-in raises all the same

@@ -132,9 +132,7 @@ def test_doctor_says_that_the_cpu_works(capsys):
     assert doctor.doctor() == 0
     out = capsys.readouterr().out
     assert re.search(r"^cpu +works: \d+ threads on \d+ cores", out, re.M)
-    assert (
-        f"numpy       {np.__version__} (arrays on the CPU)" in out and "instruction sets here:" in out and "\ncuda " in out
-    )
+    assert f"numpy       {np.__version__} (arrays on the CPU)" in out and "instruction sets here:" in out and "\ncuda " in out
 
 
 @pytest.mark.parametrize(

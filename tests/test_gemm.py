@@ -25,7 +25,8 @@ def sums(storage):
 
 def operands(make, shape, trans_a, trans_b, storage):
     M, N, K = shape
-    return make((K, M) if trans_a else (M, K), storage, 1), make((N, K) if trans_b else (K, N), storage, 2), make((N,), storage, 3)
+    a, b = (K, M) if trans_a else (M, K), (N, K) if trans_b else (K, N)
+    return make(a, storage, 1), make(b, storage, 2), make((N,), storage, 3)
 
 
 def pitched(array, extra):
@@ -174,7 +175,7 @@ def test_empty_batch():
         (lambda t: ops.linear(t(4, 6), t(7, 5)), ShapeError, r"input has shape \(4, 6\).*in_features = 5"),
         (lambda t: ops.linear(t(4, 5), t(7, 5), t(6)), ShapeError, r"bias has shape \(6,\), must be \(7,\)"),
         (lambda t: ops.linear(t(4, 5), t(5)), ShapeError, r"weight must have 2 axes .* got shape \(5,\)"),
-        (lambda t: ops.linear(Tensor(np.ones((4, 5), np.float16)), t(7, 5)), DTypeError, "weight is float32 and input is float16"),
+        (lambda t: ops.linear(Tensor(np.ones((4, 5), np.float16)), t(7, 5)), DTypeError, "weight is float32 and .* float16"),
         (lambda t: ops.matmul(t(4, 5), t(4, 5)), ShapeError, r"\(M, K\) and \(K, N\), got \(4, 5\) and \(4, 5\)"),
         (lambda t: ops.matmul(t(2, 4, 5), t(5, 4)), ShapeError, r"got \(2, 4, 5\)"),
         (lambda t: ops.matmul(t(4, 5), Tensor(np.ones((5, 4), np.float16))), DTypeError, "other is float16 and input is float32"),

@@ -1,4 +1,4 @@
-"""The CPU's `host` versions: GEMM and the three passes of a convolution on one micro-kernel (kernels/common/host_gemm.h)."""
+"""The CPU's `host` versions: GEMM and the three passes of a convolution on one micro-kernel (kernels/common/host_tile.h)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,11 @@ def test_error_bound(name, storage):
     sh = SHAPES[name]
     inputs = arrays(sh, normal, storage)
     squares = passes(sh, *(a.astype(np.float64) ** 2 for a in inputs))
-    terms = {"conv2d_forward": sh.R * sh.S * sh.C + 1, "conv2d_backward_data": sh.R * sh.S * sh.K, "conv2d_backward_weight": sh.N * sh.P * sh.Q}
+    terms = {
+        "conv2d_forward": sh.R * sh.S * sh.C + 1,
+        "conv2d_backward_data": sh.R * sh.S * sh.K,
+        "conv2d_backward_weight": sh.N * sh.P * sh.Q,
+    }
     for (op, arguments, expected), (_, _, sum_of_squares) in zip(passes(sh, *inputs), squares, strict=True):
         got = np.empty(expected.shape, storage)
         run(op, "host", sh, storage, *arguments, got)
@@ -131,8 +135,9 @@ def test_nan_and_infinity_stay_where_they_belong():
 @pytest.mark.parametrize("storage", STORAGE)
 @pytest.mark.parametrize(
     "M, N, K",
-    [(1, 1, 1), (3, 5, 7), (14, 32, 256), (15, 33, 257), (113, 70, 513), (64, 120, 400), (2, 1000, 300), (130, 600, 31), (0, 3, 4), (3, 0, 4), (3, 4, 0)],
-)  # fmt: skip
+    [(1, 1, 1), (3, 5, 7), (14, 32, 256), (15, 33, 257), (113, 70, 513), (64, 120, 400), (2, 1000, 300), (130, 600, 31)]
+    + [(0, 3, 4), (3, 0, 4), (3, 4, 0)],
+)
 def test_gemm(M, N, K, storage):
     for trans_a, trans_b, accumulate, biased in np.ndindex(2, 2, 2, 2):
         a, b = integers((K, M) if trans_a else (M, K), storage, 1), integers((N, K) if trans_b else (K, N), storage, 2)

@@ -86,6 +86,7 @@ def test_one_epoch_learns_and_logs(tmp_path, capsys):
     mean = (sum(r["loss"] * 16 for r in steps[:6]) + steps[6]["loss"] * 4) / 100
     assert epochs[0]["train_loss"] == pytest.approx(mean, rel=1e-12)
     assert capsys.readouterr().out.count("epoch ") == 3
+    assert trainer.save() and len(list_checkpoints(tmp_path / "checkpoints")) in (2, 3)  # the newest two and the best
 
 
 def test_without_a_folder_nothing_is_written(tmp_path):
@@ -371,7 +372,9 @@ def test_nan_loss_names_step_and_layer_and_keeps_the_last_finite_checkpoint(tmp_
 def test_parameter_that_is_not_finite_is_named(tmp_path, name, value):
     def schedule(step):
         if step == 3:
-            dict(trainer.model.named_parameters())[name].data[..., 0] = value
+            state = trainer.model.state_dict()
+            state[name][..., 0] = value
+            trainer.model.load_state_dict(state)
         return 0.02
 
     trainer = make_trainer(tmp_path, schedule=schedule)
@@ -407,6 +410,12 @@ def test_non_finite_images_are_named():
 QUICK = {"model": "lenet5", "epochs": 1, "batch_size": 256}
 
 
+@pytest.fixture
+def no_picture(monkeypatch):
+    """Drawing takes longer than training for one epoch."""
+    monkeypatch.setattr(pycnn.train.run, "draw", lambda *args: None)
+
+
 def test_run_leaves_everything_in_its_folder(tmp_path, capsys):
     result = train(QUICK, output=tmp_path / "run")
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
@@ -422,7 +431,7 @@ def test_run_leaves_everything_in_its_folder(tmp_path, capsys):
         train(QUICK, output=tmp_path / "run")
 
 
-def test_default_folder_is_named_after_the_run(tmp_path, monkeypatch):
+def test_default_folder_is_named_after_the_run(tmp_path, monkeypatch, no_picture):
     monkeypatch.setattr(time, "strftime", lambda form: "20250102-030405")
     train(QUICK)
     train(QUICK)
@@ -432,7 +441,7 @@ def test_default_folder_is_named_after_the_run(tmp_path, monkeypatch):
     ]
 
 
-def test_resume_keeps_settings_and_refuses_others(tmp_path):
+def test_resume_keeps_settings_and_refuses_others(tmp_path, no_picture):
     folder = tmp_path / "run"
     train(QUICK, output=folder)
     with pytest.raises(RunError, match="was started with lr = 0.03, it cannot go on with 0.1"):
@@ -443,7 +452,7 @@ def test_resume_keeps_settings_and_refuses_others(tmp_path):
         train({}, resume=tmp_path)
 
 
-def test_resume_auto_takes_the_newest_unfinished_run(tmp_path, capsys):
+def test_resume_auto_takes_the_newest_unfinished_run(tmp_path, capsys, no_picture):
     def stopped(name, **more):
         result = train(QUICK | more, output=tmp_path / "runs" / name)
         (tmp_path / "runs" / name / "result.json").unlink()
@@ -461,7 +470,7 @@ def test_resume_auto_takes_the_newest_unfinished_run(tmp_path, capsys):
     assert again == train(QUICK, output="other", resume="auto") | {"seconds": again["seconds"]}
 
 
-def test_a_run_has_one_writer(tmp_path):
+def test_a_run_has_one_writer(tmp_path, no_picture):
     from pycnn.train.run import locked
 
     train(QUICK, output=tmp_path / "run")
@@ -483,7 +492,7 @@ not_a_net = 3
 """
 
 
-def test_own_model_from_a_file(tmp_path):
+def test_own_model_from_a_file(no_picture):
     Path("net.py").write_text(OWN_NET)
     assert train(QUICK | {"model": "net.py:Net"}, output="run")["steps"] == 6
     with pytest.raises(RunError, match="code is run only if you name it: pycnn train net.py:Net --resume run"):
@@ -500,7 +509,7 @@ def test_own_model_from_a_file(tmp_path):
     assert not Path("runs").exists()  # a mistake leaves no folder
 
 
-def test_chosen_kernels_run_and_are_recorded(tmp_path):
+def test_chosen_kernels_run_and_are_recorded(no_picture):
     result = train(QUICK | {"kernels": ["conv2d_forward=naive"]}, output="run")
     assert result["kernels"]["conv2d_forward"] == ["naive"]
     own = train(QUICK | {"kernels": ["own"]}, output="own")
@@ -512,10 +521,19 @@ def test_chosen_kernels_run_and_are_recorded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"epochs": 0}, {"batch_size": 0}, {"lr": -1.0}, {"seed": -1}, {"schedule": "x"}, {"lr": float("nan")}]
+    "setting",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": -1.0},
+        {"seed": -1},
+        {"schedule": "x"},
+        {"lr": float("nan")},
+        {"data": "mnist", "split": "last360"},
+    ],
 )
 def test_senseless_settings_are_refused(setting):
-    with pytest.raises(RunError, match="must|there is no schedule"):
+    with pytest.raises(RunError, match="must|there is no schedule|only digits"):
         Config("lenet5", **setting)
 
 

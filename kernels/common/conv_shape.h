@@ -1,6 +1,6 @@
 // The geometry of a convolution, in the field's letters: x is N,H,W,C, the filters K,R,S,C/groups, y N,P,Q,K.
 #pragma once
-#include "array.h"
+#include "launch.h"
 
 namespace pycnn {
 
@@ -10,8 +10,7 @@ struct ConvShape {
   int64_t N, H, W, C, K, R, S, P, Q;
   int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
   int64_t accumulate;  // 1: the result is added to what is there
-  static constexpr const char* names =
-      "N H W C K R S P Q stride_h stride_w pad_h pad_w dilation_h dilation_w groups accumulate";
+  static constexpr const char* names = "N H W C K R S P Q stride_h stride_w pad_h pad_w dilation_h dilation_w groups accumulate";
 
   // A filter sees the channels of its group only.
   __host__ __device__ int64_t group_C() const { return C / groups; }

@@ -40,15 +40,16 @@ template <class T> struct Im2col {
   }
 
   // Elements [begin, begin + length) of the run of `taps` pixels at column w of `line`, and of those every stride_w after.
-  void fill_run(const T* line, int64_t w, int64_t pixels, int64_t taps, int64_t begin, int64_t length, T* out, int64_t stride) const {
+  void fill_run(const T* line, int64_t w, int64_t pixels, int64_t taps, int64_t begin, int64_t length, T* out,
+                int64_t stride) const {
     const int64_t last = sh.W - taps - w;  // runs [inside, outside) lie in the image
     const int64_t inside = w < 0 ? std::min(pixels, ceil_div(-w, sh.stride_w)) : 0;
     const int64_t outside = last >= (pixels - 1) * sh.stride_w ? pixels
                             : last < 0                         ? inside
                                                                : std::clamp(last / sh.stride_w + 1, inside, pixels);
     for (int64_t i = 0; i < inside; i++) fill_border(line, w + i * sh.stride_w, begin, length, out + i * stride);
-    copy_rows(line + (w + inside * sh.stride_w) * pitch + begin, sh.stride_w * pitch, outside - inside, length, out + inside * stride,
-              stride, x_end);
+    copy_rows(line + (w + inside * sh.stride_w) * pitch + begin, sh.stride_w * pitch, outside - inside, length,
+              out + inside * stride, stride, x_end);
     for (int64_t i = outside; i < pixels; i++) fill_border(line, w + i * sh.stride_w, begin, length, out + i * stride);
   }
 

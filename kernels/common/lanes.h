@@ -56,4 +56,25 @@ __device__ __forceinline__ void for_lanes(int begin, int end, const Body& body) 
   }
 }
 
+// How many of C channels a thread moves at once: on a GPU the most that divide C; a CPU's may leave a rest (for_lanes).
+template <class T>
+int lanes_for(int64_t C) {
+  int V = kLanes<T>;
+  while (PYCNN_CUDA && C % V) V /= 2;
+  return V;
+}
+
+// Calls launcher(V) with what lanes_for returned as a constant.
+template <class T, class Launcher>
+void with_lanes(int V, const Launcher& launcher) {
+  if (V == kLanes<T>) return launcher(std::integral_constant<int, kLanes<T>>{});
+#if PYCNN_CUDA
+  if constexpr (kLanes<T> == 8) {
+    if (V == 4) return launcher(std::integral_constant<int, 4>{});
+  }
+  if (V == 2) return launcher(std::integral_constant<int, 2>{});
+  launcher(std::integral_constant<int, 1>{});
+#endif
+}
+
 }  // namespace pycnn

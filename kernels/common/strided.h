@@ -50,7 +50,11 @@ struct Strided {
 
  private:
   void swap_axes(int c, int d) {
-    auto swap = [&](int64_t* v) { const int64_t t = v[c]; v[c] = v[d]; v[d] = t; };
+    auto swap = [&](int64_t* v) {
+      const int64_t t = v[c];
+      v[c] = v[d];
+      v[d] = t;
+    };
     swap(extent);
     for (int k = 0; k < arrays; k++) swap(stride[k]);
   }

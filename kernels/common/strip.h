@@ -1,48 +1,71 @@
-// The run of neighbouring elements that one thread takes in a vectorized kernel. On a GPU it is what moves in one 16-byte
+// The run of neighbouring elements that one thread of a vectorized kernel takes. On a GPU it is what moves in one 16-byte
 // access, and the warp's next thread takes the next 16 bytes; on a CPU it is longer, a loop for the compiler's own vectors.
 #pragma once
-#include "vec.h"
+#include "lanes.h"
 
 namespace pycnn {
 
 template <class T>
-inline constexpr int kStrip = PYCNN_CUDA ? kVectorLength<T> : 64;
+inline constexpr int kStrip = PYCNN_CUDA ? kVectorLength<T> : 256;
 
 // What a version relies on for its strips: 16-byte accesses on a GPU, nothing on a CPU.
 inline constexpr int kStripAlignment = PYCNN_CUDA ? 16 : 1;
 
-// Reads a whole strip into accumulators, and writes it back rounded to T.
-template <class T, class A>
-__device__ __forceinline__ void load_strip(const T* p, A (&value)[kStrip<T>]) {
+// Stands before a loop over the elements of a strip: each turn reads and writes its own element only, even where an output
+// is one of the inputs.
 #if PYCNN_CUDA
-  const auto packed = Vector<T, kStrip<T>>::load(p);
-  for (int i = 0; i < kStrip<T>; i++) value[i] = A(packed[i]);
+#define STRIP _Pragma("unroll")
+#elif defined(__clang__)
+#define STRIP _Pragma("clang loop vectorize(assume_safety)")
 #else
-  for (int i = 0; i < kStrip<T>; i++) value[i] = A(p[i]);
+#define STRIP _Pragma("GCC ivdep")
+#endif
+
+// Stands before a loop with a constant number of turns that is to disappear, so that arrays it indexes become registers.
+#if PYCNN_CUDA || defined(__clang__)
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+
+// N values that are only read: registers on a GPU, where p must be a multiple of their size; the memory itself on a CPU.
+template <int N, class T>
+__device__ __forceinline__ auto values_at(const T* p) {
+#if PYCNN_CUDA
+  return Vector<T, N>::load(p);
+#else
+  return p;
 #endif
 }
-
-template <class T, class A>
-__device__ __forceinline__ void store_strip(T* p, const A (&value)[kStrip<T>]) {
-#if PYCNN_CUDA
-  Vector<T, kStrip<T>> packed;
-  for (int i = 0; i < kStrip<T>; i++) packed[i] = T(value[i]);
-  packed.store(p);
-#else
-  for (int i = 0; i < kStrip<T>; i++) p[i] = T(value[i]);
-#endif
+template <class T>
+__device__ __forceinline__ auto strip_at(const T* p) {
+  return values_at<kStrip<T>>(p);
 }
 
-// body(j) for 0 <= j < count <= kStrip: unrolled on a GPU, so that arrays indexed by j stay in registers, a plain loop for
-// the vectorizer on a CPU.
+// A strip that is written: its elements, then store(). On a CPU they go straight to memory.
+template <class T>
+struct OutStrip {
+#if PYCNN_CUDA
+  T* p;
+  Vector<T, kStrip<T>> values;
+  __device__ __forceinline__ explicit OutStrip(T* p) : p(p) {}
+  __device__ __forceinline__ T& operator[](int j) { return values[j]; }
+  __device__ __forceinline__ void store() const { values.store(p); }
+#else
+  T* p;
+  explicit OutStrip(T* p) : p(p) {}
+  T& operator[](int j) const { return p[j]; }
+  void store() const {}
+#endif
+};
+
+// body(j) for 0 <= j < count <= kStrip, as above.
 template <class T, class Body>
 __device__ __forceinline__ void for_strip(int count, const Body& body) {
 #if PYCNN_CUDA
-#pragma unroll
-  for (int j = 0; j < kStrip<T>; j++)
-    if (j < count) body(j);
+  STRIP for (int j = 0; j < kStrip<T>; j++) if (j < count) body(j);
 #else
-  for (int j = 0; j < count; j++) body(j);
+  STRIP for (int j = 0; j < count; j++) body(j);
 #endif
 }
 

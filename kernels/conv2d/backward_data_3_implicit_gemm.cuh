@@ -30,7 +30,8 @@ __global__ void conv2d_backward_data_kernel3(const T* dy, int64_t dy_pitch, cons
   SHARED(int, padded_w, BM);
 
   const int64_t M = sh.N * sh.H * sh.W, C = sh.group_C(), tiles_n = ceil_div(C, BN), tiles_m = ceil_div(M, BM);
-  const int64_t n0 = blockIdx.x % tiles_n * BN, m0 = blockIdx.x / tiles_n % tiles_m * BM, group = blockIdx.x / (tiles_n * tiles_m);
+  const int64_t n0 = blockIdx.x % tiles_n * BN, m0 = blockIdx.x / tiles_n % tiles_m * BM,
+                group = blockIdx.x / (tiles_n * tiles_m);
   const int K = int(sh.group_K()), R = int(sh.R), S = int(sh.S), P = int(sh.P), Q = int(sh.Q), taps_K = R * S * K;
   const int stride_h = int(sh.stride_h), stride_w = int(sh.stride_w);
   const int dilation_h = int(sh.dilation_h), dilation_w = int(sh.dilation_w);
@@ -88,10 +89,8 @@ void conv2d_backward_data3_tiled(Array dy, Array weight, Array dx, const ConvSha
 template <class T>
 void conv2d_backward_data3(const Plan& plan, Array dy, Array weight, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
-  if (sh.group_C() <= 16)
-    conv2d_backward_data3_tiled<128, 16, 16, 4, 8, T>(dy, weight, dx, sh);
-  else
-    conv2d_backward_data3_tiled<128, 64, 16, 8, 8, T>(dy, weight, dx, sh);
+  if (sh.group_C() <= 16) conv2d_backward_data3_tiled<128, 16, 16, 4, 8, T>(dy, weight, dx, sh);
+  else conv2d_backward_data3_tiled<128, 64, 16, 8, 8, T>(dy, weight, dx, sh);
 }
 
 REGISTER_VERSION(Conv2dBackwardData, implicit_gemm, 3, "a GEMM whose blocks gather from dy", supports_all<ConvShape>,

@@ -4,10 +4,11 @@ conv2d backward-data (dgrad) for the CPU: dx gathers from dy, the same implicit 
 Math      dx[n,h,w,c] = sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c]  where  p*stride - pad + r*dilation = h, q likewise
           With stride t the pixels h = a - pad (mod t) of one class a see only the taps r*dilation = a (mod t). Within a
           class p falls by the same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
-Memory    the class's taps are packed into the workspace as rows (r,s,k), which weight stores as they are needed; each
-          block of pixels gathers its rows of im2col(dy)
-Threads   one class after the other; over blocks of pixels and channels
-Limit     C < 16 leaves lanes empty; a strided convolution reads dy once per class
+Memory    the class's taps are read as rows (r,s,k), as weight stores them; each block of pixels gathers its rows of
+          im2col(dy). With few channels vectors along c would be mostly empty: then dy * weight is computed for all taps
+          (r,s,c) of a pixel of dy at once, and each row of it is added to the pixels of dx it touches, in order.
+Threads   over blocks of pixels and channels, one class after the other; over bands of lines of dx where rows are added
+Limit     a strided convolution gathers dy once per class
 Next      backward_weight_host.cuh sums over pixels instead
 Storage   float double
 */
@@ -20,9 +21,9 @@ namespace pycnn {
 
 // Along one axis: the pixels of dx of one class, and the taps they see.
 struct DgradClass {
-  int64_t first_pixel, pixels;         // first_pixel + stride * i
-  int64_t last_tap, taps, tap_step;    // last_tap - tap_step * j
-  int64_t pad, dilation;               // pixel i sees dy at i - pad + dilation * j
+  int64_t first_pixel, pixels;       // first_pixel + stride * i
+  int64_t last_tap, taps, tap_step;  // last_tap - tap_step * j
+  int64_t pad, dilation;             // pixel i sees dy at i - pad + dilation * j
 
   DgradClass(int64_t a, int64_t stride, int64_t padding, int64_t spread, int64_t extent, int64_t filter) {
     const int64_t common = std::gcd(stride, spread), start = padding > a ? ceil_div(padding - a, stride) : 0;
@@ -70,10 +71,12 @@ void dgrad_gather(const ConvShape& sh, Array dy, Array weight, Array dx, T* work
   const T* dy_end = end_of(dy.as<const T>(), sh.N * sh.P * sh.Q, dy.pitch, sh.K);
   for (int64_t part = 0; part < sh.stride_h * sh.stride_w * sh.groups; part++) {
     const int64_t g = part / (sh.stride_h * sh.stride_w), a = part / sh.stride_w % sh.stride_h, b = part % sh.stride_w;
-    const DgradClass h(a, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R), w(b, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
+    const DgradClass h(a, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R),
+        w(b, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
     const int64_t depth = h.taps * w.taps * K;
     const DgradTaps<T> taps{weight.as<const T>() + g * K * sh.R * sh.S * C, sh.R, sh.S, C, K, h, w};
-    const ConvShape view{sh.N, sh.P, sh.Q, K, C, h.taps, w.taps, h.pixels, w.pixels, 1, 1, h.pad, w.pad, h.dilation, w.dilation, 1, 0};
+    const ConvShape view{sh.N, sh.P, sh.Q,  K,     C,          h.taps,     w.taps, h.pixels, w.pixels,
+                         1,    1,    h.pad, w.pad, h.dilation, w.dilation, 1,      0};
     const Im2col<T> rows{dy.as<const T>() + g * K, dy_end, dy.pitch, view};
     const DgradPixels<T> out{dx.as<T>() + g * C, dx.pitch, sh.H, sh.W, sh.stride_h, sh.stride_w, h, w};
     multiply<T, Layout::rows, Source::along>(view.gemm_m(), C, depth, rows, taps, out, nullptr, sh.accumulate, workspace);
@@ -88,8 +91,8 @@ template <class T> bool dgrad_scatters(const ConvShape& sh) {
 
 // One group of lines [begin, end) of an image of dx, from the lines p of dy that touch them, in order.
 template <class T>
-void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, const T* packed, int64_t image, int64_t begin, int64_t end,
-                         T* dx, int64_t pitch) {
+void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, const T* packed, int64_t image, int64_t begin,
+                         int64_t end, T* dx, int64_t pitch) {
   using namespace host;
   const int64_t C = sh.group_C(), columns = sh.gemm_k(), width = round_up(columns, kLanes<T>);
   const bool joint = pitch == C && sh.dilation_w == 1;
@@ -137,7 +140,8 @@ void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array dx, T* pac
   const int64_t C = sh.group_C(), K = sh.group_K(), columns = sh.gemm_k();
   // Bands of lines, where the images are few; lines of dy that touch two bands are multiplied twice.
   const int64_t reach = sh.R * sh.dilation_h;
-  const int64_t bands = std::max<int64_t>(1, std::min(ceil_div(4 * cpu::get_num_threads(), std::max<int64_t>(1, sh.N)), sh.H / (4 * reach)));
+  const int64_t bands =
+      std::max<int64_t>(1, std::min(ceil_div(4 * cpu::get_num_threads(), std::max<int64_t>(1, sh.N)), sh.H / (4 * reach)));
   const T* dy_end = end_of(dy.as<const T>(), sh.N * sh.P * sh.Q, dy.pitch, sh.K);
   for (int64_t g = 0; g < sh.groups; g++) {
     const T* filters = weight.as<const T>() + g * K * columns;
@@ -145,7 +149,8 @@ void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array dx, T* pac
     const DenseRows<T> dy_rows{dy.as<const T>() + g * K, dy.pitch, dy_end};
     for_each(sh.N * bands, 2.0 * sh.gemm_m() * columns * K, [&](int64_t i) {
       const int64_t band = i % bands;
-      dgrad_scatter_lines(sh, dy_rows, packed, i / bands, band * sh.H / bands, (band + 1) * sh.H / bands, dx.as<T>() + g * C, dx.pitch);
+      dgrad_scatter_lines(sh, dy_rows, packed, i / bands, band * sh.H / bands, (band + 1) * sh.H / bands, dx.as<T>() + g * C,
+                          dx.pitch);
     });
   }
 }
@@ -160,6 +165,7 @@ const char* conv2d_backward_data_host_supports(const ConvShape& sh, const Reques
 template <class T>
 void conv2d_backward_data_host(const Plan& plan, Array dy, Array weight, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
+  if (dx.size() == 0) return;
   (dgrad_scatters<T>(sh) ? dgrad_scatter<T> : dgrad_gather<T>)(sh, dy, weight, dx, plan.workspace_as<T>());
 }
 

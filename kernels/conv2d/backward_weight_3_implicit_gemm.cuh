@@ -33,7 +33,8 @@ __global__ void conv2d_backward_weight_kernel3(const T* dy, int64_t dy_pitch, co
   SHARED(int, channel, BN);
 
   const int64_t K = sh.group_K(), taps_C = sh.gemm_k(), tiles_n = ceil_div(taps_C, BN), tiles_m = ceil_div(K, BM);
-  const int64_t n0 = blockIdx.x % tiles_n * BN, m0 = blockIdx.x / tiles_n % tiles_m * BM, group = blockIdx.x / (tiles_n * tiles_m);
+  const int64_t n0 = blockIdx.x % tiles_n * BN, m0 = blockIdx.x / tiles_n % tiles_m * BM,
+                group = blockIdx.x / (tiles_n * tiles_m);
   const int64_t begin = blockIdx.y * length, end = begin + length < sh.gemm_m() ? begin + length : sh.gemm_m();
   const int C = int(sh.group_C()), S = int(sh.S), H = int(sh.H), W = int(sh.W);
   const int filters = int(K - m0 < BM ? K - m0 : BM), columns = int(taps_C - n0 < BN ? taps_C - n0 : BN);
@@ -101,12 +102,11 @@ template <class T>
 void conv2d_backward_weight3(const Plan& plan, Array dy, Array x, Array dweight) {
   using A = Accumulator<T>;
   const auto& sh = plan.problem<ConvShape>();
-  if (sh.group_K() <= 16)
-    conv2d_backward_weight3_tiled<16, 64, 16, 4, 8, T>(plan, dy, x);
-  else
-    conv2d_backward_weight3_tiled<64, 64, 16, 8, 8, T>(plan, dy, x);
+  if (sh.group_K() <= 16) conv2d_backward_weight3_tiled<16, 64, 16, 4, 8, T>(plan, dy, x);
+  else conv2d_backward_weight3_tiled<64, 64, 16, 8, 8, T>(plan, dy, x);
   const Matrix<A> c{dweight.as<A>(), sh.gemm_k(), 1};
-  add_pieces(plan.workspace_as<A>(), plan.config[1], (const T*)nullptr, c, GemmShape{sh.K, sh.gemm_k(), 0, 0, 0, sh.accumulate, 1});
+  add_pieces(plan.workspace_as<A>(), plan.config[1], (const T*)nullptr, c,
+             GemmShape{sh.K, sh.gemm_k(), 0, 0, 0, sh.accumulate, 1});
 }
 
 REGISTER_VERSION(Conv2dBackwardWeight, implicit_gemm, 3, "a GEMM over all pixels whose blocks gather from the image",

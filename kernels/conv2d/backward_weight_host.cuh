@@ -2,11 +2,11 @@
 conv2d backward-weight (wgrad) for the CPU: implicit GEMM whose sums run over the pixels.
 
 Math      dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c]
-Memory    dy and im2col(x) are both gathered as they lie, a few hundred pixels at a time. The pixels are cut into chunks
-          by shape alone; each chunk has its own partial dweight in the workspace, added in order at the end.
+Memory    dy and im2col(x) are both gathered as they lie, at most 256 pixels at a time. The pixels are cut into chunks by
+          shape alone; each chunk has its own partial dweight in the workspace, and they are added in order at the end.
 Threads   over chunks and blocks of columns (r,s,c)
-Limit     the gather of im2col(x) costs more than the product at K < 16
-Next      reuse a gathered line for the next tap row
+Limit     the gather takes as long as the product at K = 16, more below
+Next      gemm/gemm_host.cuh is the micro-kernel without a gather
 Storage   float double
 */
 #include "../common/host_conv.h"
@@ -21,7 +21,7 @@ struct WgradCut {
   explicit WgradCut(const ConvShape& sh) {
     elements = sh.gemm_n() * sh.gemm_k();
     columns = ceil_div(sh.gemm_k(), host::kLocalColumns);
-    chunks = std::min({ceil_div(32, columns), sh.gemm_m() / 512, (2 << 20) / elements});
+    chunks = elements ? std::min({ceil_div(32, columns), sh.gemm_m() / 512, (2 << 20) / elements}) : 1;
     chunks = std::max<int64_t>(chunks, 1);
   }
 };
@@ -48,7 +48,8 @@ void wgrad_block(const DY& dy, const X& x, int64_t K, int64_t n, int64_t width, 
       T* row[kBlockRows];
       for (int64_t i = 0; i < rows; i++) row[i] = dweight + (k + i) * row_length;
       dy.fill(pixel, depth, k, rows, dy_block, kColumnStride<T>);
-      block_product<T, Layout::columns>(rows, width, depth, dy_block, kColumnStride<T>, x_block, row, n, nullptr, b > 0 || accumulate);
+      block_product<T, Layout::columns>(rows, width, depth, dy_block, kColumnStride<T>, x_block, row, n, nullptr,
+                                        b > 0 || accumulate);
     }
   }
 }
@@ -57,6 +58,7 @@ template <class T>
 void conv2d_backward_weight_host(const Plan& plan, Array dy, Array x, Array dweight) {
   using namespace host;
   const auto& sh = plan.problem<ConvShape>();
+  if (dweight.size() == 0) return;
   const WgradCut cut(sh);
   const int64_t K = sh.gemm_n(), columns = sh.gemm_k(), pixels = sh.gemm_m();
   T* partial = plan.workspace_as<T>();
@@ -70,7 +72,8 @@ void conv2d_backward_weight_host(const Plan& plan, Array dy, Array x, Array dwei
     for_each(cut.chunks * cut.columns, 2.0 * K * columns * pixels, [&](int64_t i) {
       const int64_t chunk = i / cut.columns, block = i % cut.columns;
       const int64_t tiles = ceil_div(columns, kTileColumns<T>);
-      const int64_t n = block * tiles / cut.columns * kTileColumns<T>, end = std::min(columns, (block + 1) * tiles / cut.columns * kTileColumns<T>);
+      const int64_t n = block * tiles / cut.columns * kTileColumns<T>,
+                    end = std::min(columns, (block + 1) * tiles / cut.columns * kTileColumns<T>);
       wgrad_block<T>(dy_rows, x_rows, K, n, end - n, chunk * pixels / cut.chunks, (chunk + 1) * pixels / cut.chunks,
                      cut.chunks > 1 ? partial + chunk * cut.elements : out, columns, cut.chunks == 1 && sh.accumulate);
     });

@@ -11,8 +11,8 @@ static void check_conv(const char* op, const ConvShape& sh) {
   require(sh.pad_h >= 0 && sh.pad_w >= 0, "negative padding is not supported");
   require(sh.dilation_h > 0 && sh.dilation_w > 0, "dilation should be greater than zero");
   require(sh.groups > 0, "non-positive groups is not supported");
-  require(sh.C % sh.groups == 0 && sh.K % sh.groups == 0,
-          "C = " + std::to_string(sh.C) + " and K = " + std::to_string(sh.K) + " must be multiples of groups = " + std::to_string(sh.groups));
+  require(sh.C % sh.groups == 0 && sh.K % sh.groups == 0, "C = " + std::to_string(sh.C) + " and K = " + std::to_string(sh.K) +
+                                                              " must be multiples of groups = " + std::to_string(sh.groups));
   require(sh.R > 0 && sh.S > 0, "the kernel must have at least one tap");
   require(sh.P >= 0 && sh.Q >= 0, "the output would have a negative size");
   // Positions within one padded image and one filter are 32-bit in the kernels, with room for a tile past the end.

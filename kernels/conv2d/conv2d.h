@@ -1,7 +1,7 @@
 // Declarations of the three passes of a convolution (fprop, dgrad, wgrad).
 #pragma once
-#include "../common/launch.h"
 #include "../common/conv_shape.h"
+#include "../common/launch.h"
 #include "../common/plan.h"
 
 namespace pycnn {

@@ -34,7 +34,8 @@ __global__ void im2col_kernel(const T* x, int64_t x_pitch, T* column, int64_t fi
 template <class T>
 void im2col(const T* x, int64_t x_pitch, T* column, int64_t first_row, int64_t rows, int64_t group, const ConvShape& sh) {
   const int block = 256;
-  launch<im2col_kernel<T>>({grid_size(ceil_div(rows * sh.gemm_k(), block)), block}, x, x_pitch, column, first_row, rows, group, sh);
+  launch<im2col_kernel<T>>({grid_size(ceil_div(rows * sh.gemm_k(), block)), block}, x, x_pitch, column, first_row, rows, group,
+                           sh);
 }
 
 template <class T>

@@ -30,7 +30,8 @@ __global__ void conv2d_forward_kernel3(const T* x, int64_t x_pitch, const T* wei
   SHARED(int, first_w, BM);
 
   const int64_t M = sh.gemm_m(), K = sh.group_K(), tiles_n = ceil_div(K, BN), tiles_m = ceil_div(M, BM);
-  const int64_t n0 = blockIdx.x % tiles_n * BN, m0 = blockIdx.x / tiles_n % tiles_m * BM, group = blockIdx.x / (tiles_n * tiles_m);
+  const int64_t n0 = blockIdx.x % tiles_n * BN, m0 = blockIdx.x / tiles_n % tiles_m * BM,
+                group = blockIdx.x / (tiles_n * tiles_m);
   const int C = int(sh.group_C()), S = int(sh.S), taps_C = int(sh.gemm_k());
   const int H = int(sh.H), W = int(sh.W), dilation_h = int(sh.dilation_h), dilation_w = int(sh.dilation_w);
   x += group * C;
@@ -85,10 +86,8 @@ void conv2d_forward3_tiled(Array x, Array weight, Array bias, Array y, const Con
 template <class T>
 void conv2d_forward3(const Plan& plan, Array x, Array weight, Array bias, Array y) {
   const auto& sh = plan.problem<ConvShape>();
-  if (sh.group_K() <= 16)
-    conv2d_forward3_tiled<128, 16, 16, 4, 8, T>(x, weight, bias, y, sh);
-  else
-    conv2d_forward3_tiled<128, 64, 16, 8, 8, T>(x, weight, bias, y, sh);
+  if (sh.group_K() <= 16) conv2d_forward3_tiled<128, 16, 16, 4, 8, T>(x, weight, bias, y, sh);
+  else conv2d_forward3_tiled<128, 64, 16, 8, 8, T>(x, weight, bias, y, sh);
 }
 
 REGISTER_VERSION(Conv2dForward, implicit_gemm, 3, "a GEMM whose blocks gather the column matrix from the image",

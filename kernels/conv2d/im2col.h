@@ -1,5 +1,7 @@
 // How the im2col versions cut their column buffer: in pieces that fit the workspace.
 #pragma once
+#include <algorithm>
+
 #include "conv2d.h"
 
 namespace pycnn {

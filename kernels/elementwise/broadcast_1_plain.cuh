@@ -36,7 +36,9 @@ bool register_broadcast1() {
 }
 
 template <class T, class... F>
-bool register_all(List<F...>) { return (register_broadcast1<F, T>() && ...); }
-static const bool registered = register_all<STORAGE>(BroadcastFunctors{});
+bool register_broadcasts1(List<F...>) {
+  return (register_broadcast1<F, T>() && ...);
+}
+static const bool registered = register_broadcasts1<STORAGE>(BroadcastFunctors{});
 
 }  // namespace pycnn

@@ -26,9 +26,9 @@ struct Map {
 };
 
 struct BroadcastShape {
-  int64_t E[kMaxRank];                // extents of y, padded in front with 1
-  int64_t A[kMaxRank], B[kMaxRank];   // strides of a and b in elements, 0 where they are repeated
-  int64_t a_size, b_size;             // elements of a and b
+  int64_t E[kMaxRank];               // extents of y, padded in front with 1
+  int64_t A[kMaxRank], B[kMaxRank];  // strides of a and b in elements, 0 where they are repeated
+  int64_t a_size, b_size;            // elements of a and b
   static constexpr const char* names = "E0 E1 E2 E3 E4 E5 A0 A1 A2 A3 A4 A5 B0 B1 B2 B3 B4 B5 a_size b_size";
 
   // Walks y, a and b together.

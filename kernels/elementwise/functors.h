@@ -7,11 +7,11 @@ namespace pycnn {
 
 template <class... F> struct List {};
 
-#define FUNCTOR(Name, op_name, inputs_, ...)                                            \
-  struct Name {                                                                         \
-    static constexpr const char* name = op_name;                                        \
-    static constexpr const char* broadcast_name = "broadcast_" op_name;                 \
-    static constexpr int inputs = inputs_;                                              \
+#define FUNCTOR(Name, op_name, inputs_, ...)                            \
+  struct Name {                                                         \
+    static constexpr const char* name = op_name;                        \
+    static constexpr const char* broadcast_name = "broadcast_" op_name; \
+    static constexpr int inputs = inputs_;                              \
     template <class A> __host__ __device__ __forceinline__ static A apply(__VA_ARGS__)
 
 // clang-format off

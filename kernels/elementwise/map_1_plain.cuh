@@ -41,13 +41,14 @@ template <class F, class T>
 bool register_map1() {
   if constexpr (F::inputs == 1)
     REGISTER_VERSION(Map<F>, plain, 1, "one thread per element", supports_all<MapShape>, (map1_unary<F, T>));
-  else
-    REGISTER_VERSION(Map<F>, plain, 1, "one thread per element", supports_all<MapShape>, (map1_binary<F, T>));
+  else REGISTER_VERSION(Map<F>, plain, 1, "one thread per element", supports_all<MapShape>, (map1_binary<F, T>));
   return true;
 }
 
 template <class T, class... F>
-bool register_all(List<F...>) { return (register_map1<F, T>() && ...); }
-static const bool registered = register_all<STORAGE>(MapFunctors{});
+bool register_maps1(List<F...>) {
+  return (register_map1<F, T>() && ...);
+}
+static const bool registered = register_maps1<STORAGE>(MapFunctors{});
 
 }  // namespace pycnn

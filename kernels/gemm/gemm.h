@@ -1,5 +1,7 @@
 // Declaration of the matrix product, and a matrix as its kernels see it.
 #pragma once
+#include <algorithm>
+
 #include "../common/launch.h"
 #include "../common/plan.h"
 
@@ -28,9 +30,7 @@ struct Matrix {
   T* data;
   int64_t row_stride, column_stride;
 
-  __host__ __device__ T& operator()(int64_t row, int64_t column) const {
-    return data[row * row_stride + column * column_stride];
-  }
+  __host__ __device__ T& operator()(int64_t row, int64_t column) const { return data[row * row_stride + column * column_stride]; }
   __host__ __device__ Matrix transposed() const { return {data, column_stride, row_stride}; }
 };
 
@@ -53,10 +53,8 @@ template <class T, class Run>
 void with_matrices(const Plan& plan, Array a, Array b, Array bias, Array c, Run run) {
   const auto& p = plan.problem<GemmShape>();
   const auto a_matrix = matrix<const T>(a, p.trans_a), b_matrix = matrix<const T>(b, p.trans_b);
-  if (p.wide_c)
-    run(a_matrix, b_matrix, bias.as<const T>(), matrix<Accumulator<T>>(c), p);
-  else
-    run(a_matrix, b_matrix, bias.as<const T>(), matrix<T>(c), p);
+  if (p.wide_c) run(a_matrix, b_matrix, bias.as<const T>(), matrix<Accumulator<T>>(c), p);
+  else run(a_matrix, b_matrix, bias.as<const T>(), matrix<T>(c), p);
 }
 
 }  // namespace pycnn

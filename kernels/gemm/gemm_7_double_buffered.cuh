@@ -122,12 +122,9 @@ void gemm7_tiled(Matrix<const T> a, Matrix<const T> b, const T* bias, Matrix<C> 
 // Wide tiles reuse more; narrow ones waste less on a c of few columns, small ones make more blocks of a small c.
 template <class T, class C>
 void gemm7(Matrix<const T> a, Matrix<const T> b, const T* bias, Matrix<C> c, GemmShape p) {
-  if (p.N <= 16)
-    gemm7_tiled<128, 16, 16, 4, 8>(a, b, bias, c, p);
-  else if (p.M * p.N < (1 << 20))
-    gemm7_tiled<64, 64, 16, 8, 8>(a, b, bias, c, p);
-  else
-    gemm7_tiled<128, 128, 16, 8, 8>(a, b, bias, c, p);
+  if (p.N <= 16) gemm7_tiled<128, 16, 16, 4, 8>(a, b, bias, c, p);
+  else if (p.M * p.N < (1 << 20)) gemm7_tiled<64, 64, 16, 8, 8>(a, b, bias, c, p);
+  else gemm7_tiled<128, 128, 16, 8, 8>(a, b, bias, c, p);
 }
 
 template <class T>

@@ -2,9 +2,10 @@
 GEMM for the CPU: packed blocks and one register-tile micro-kernel (common/host_gemm.h).
 
 Math      c[m,n] (+)= bias[n] + sum over k of a[m,k] * b[k,n]
-Memory    b is packed once into the workspace, at most 16 MiB at a time; a is packed by each block of c that needs it
+Memory    a is packed by each block of c that needs it; b too where c is one block of rows, else once into the workspace,
+          at most 16 MiB at a time
 Threads   over blocks of c; a sum is never shared, so its bits do not depend on the number of threads
-Limit     b is copied even where c has few rows and each element of b is used once
+Limit     b is packed even where c has so few rows that each element of it is used once or twice
 Next      conv2d/forward_host.cuh gathers the rows of a from an image
 Storage   float double
 */
@@ -37,14 +38,16 @@ void gemm_host(const Plan& plan, Array a, Array b, Array bias, Array c) {
     const DenseRows<T> rows_of_b{b.as<const T>() + (p.trans_b ? n * b.pitch : n), b.pitch,
                                  end_of(b.as<const T>(), b.extent[0], b.pitch, b.extent[1])};
     const Rows<T> out{c.as<T>() + n, c.pitch};
-    auto product = p.trans_a ? p.trans_b ? multiply<T, Layout::columns, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
-                                         : multiply<T, Layout::columns, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>
-                   : p.trans_b           ? multiply<T, Layout::rows, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
-                                         : multiply<T, Layout::rows, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>;
-    product(p.M, columns, p.K, rows_of_a, rows_of_b, out, bias ? bias.as<const T>() + n : nullptr, p.accumulate, plan.workspace_as<T>());
+    auto product = p.trans_a   ? p.trans_b ? multiply<T, Layout::columns, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
+                                           : multiply<T, Layout::columns, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>
+                   : p.trans_b ? multiply<T, Layout::rows, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
+                               : multiply<T, Layout::rows, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>;
+    product(p.M, columns, p.K, rows_of_a, rows_of_b, out, bias ? bias.as<const T>() + n : nullptr, p.accumulate,
+            plan.workspace_as<T>());
   }
 }
 
-REGISTER_VERSION(Gemm, host, 0, "packed blocks, register tiles in vector registers", gemm_host_supports<STORAGE>, gemm_host<STORAGE>);
+REGISTER_VERSION(Gemm, host, 0, "packed blocks, register tiles in vector registers", gemm_host_supports<STORAGE>,
+                 gemm_host<STORAGE>);
 
 }  // namespace pycnn

@@ -16,7 +16,9 @@ namespace pycnn {
 inline constexpr int kLabelStrip = PYCNN_CUDA ? 4 : 64;
 
 template <class T>
-__global__ void no_bad_label_kernel2(T* bad) { bad[0] = -1; }
+__global__ void no_bad_label_kernel2(T* bad) {
+  bad[0] = -1;
+}
 
 template <class T>
 __global__ void check_labels_kernel2(const T* target, T* bad, LabelShape sh) {

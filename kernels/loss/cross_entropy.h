@@ -22,7 +22,8 @@ __device__ __forceinline__ A row_weight(const Label& label, const A* weight) {
 
 // x: the row's logits   L: log of the sum of their exponentials   spread: sum over c of w[c] (L - x[c])
 template <class T, class A>
-__device__ __forceinline__ A row_loss(const Label& label, const T* x, const A* weight, A L, A spread, const CrossEntropyShape& sh) {
+__device__ __forceinline__ A row_loss(const Label& label, const T* x, const A* weight, A L, A spread,
+                                      const CrossEntropyShape& sh) {
   if (!label.valid) return label.ignored ? A(0) : A(NAN);
   const A s = A(sh.label_smoothing), loss = (A(1) - s) * row_weight(label, weight) * (L - A(x[label.value]));
   return s > 0 ? loss + s / A(sh.classes) * spread : loss;

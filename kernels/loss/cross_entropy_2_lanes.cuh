@@ -18,12 +18,12 @@ namespace pycnn {
 // The sum over c of w[c] (L - x[c]).
 template <class T, class A>
 __device__ __forceinline__ A spread_loss(const T* x, const A* weight, A L, int64_t n) {
-  A sum[kRowLanes], value[kRowLanes], w[kRowLanes];
-  for (int j = 0; j < kRowLanes; j++) sum[j] = 0, w[j] = 1;
-  for (int64_t c = 0; c < n; c += kRowLanes) {
+  A sum[kRowValues], value[kRowValues], w[kRowValues];
+  for (int j = 0; j < kRowValues; j++) sum[j] = 0, w[j] = 1;
+  for (int64_t c = 0; c < n; c += kRowValues) {
     load_row(x + c, n - c, L, value);
     if (weight) load_row(weight + c, n - c, A(0), w);
-    LANES for (int j = 0; j < kRowLanes; j++) sum[j] += w[j] * (L - value[j]);
+    LANES for (int j = 0; j < kRowValues; j++) sum[j] += w[j] * (L - value[j]);
   }
   return lane_sum(sum);
 }
@@ -56,13 +56,13 @@ __global__ void cross_entropy_backward_kernel2(const A* dloss, const T* x, const
   }
   const RowGradient<A> d(label, row, dloss, weight, totals, weight_sum, sh);
   const A L = log_sum[row];
-  A value[kRowLanes], w[kRowLanes];
-  for (int j = 0; j < kRowLanes; j++) w[j] = 1;
-  for (int64_t c = 0; c < n; c += kRowLanes) {
+  A value[kRowValues], w[kRowValues];
+  for (int j = 0; j < kRowValues; j++) w[j] = 1;
+  for (int64_t c = 0; c < n; c += kRowValues) {
     load_row(x + c, n - c, A(0), value);
     if (weight) load_row(weight + c, n - c, A(0), w);
     const int64_t hit = label.value - c;  // lane of the label
-    LANES for (int j = 0; j < kRowLanes; j++) {
+    LANES for (int j = 0; j < kRowValues; j++) {
       value[j] = math::exp(value[j] - L) * d.all - w[j] * d.each - (j == hit ? d.label : A(0));
       value[j] = label.valid ? value[j] : A(0);
     }
@@ -90,7 +90,7 @@ void cross_entropy_backward2(const Plan& plan, Array dloss, Array x, Array targe
 
 REGISTER_VERSION(CrossEntropyForward, lanes, 2, "one thread per row, 16 running values", supports_all<CrossEntropyShape>,
                  cross_entropy_forward2<STORAGE>);
-REGISTER_VERSION(CrossEntropyBackward, lanes, 2, "one thread per row, 16 running values",
-                 supports_all<CrossEntropyBackwardShape>, cross_entropy_backward2<STORAGE>);
+REGISTER_VERSION(CrossEntropyBackward, lanes, 2, "one thread per row, 16 running values", supports_all<CrossEntropyBackwardShape>,
+                 cross_entropy_backward2<STORAGE>);
 
 }  // namespace pycnn

@@ -23,9 +23,13 @@ Preference CrossEntropyForward::prefer(const CrossEntropyShape&, const Request& 
 
 Signature CrossEntropyBackward::signature(const CrossEntropyBackwardShape& p, DType t) {
   const DType a = accumulator_of(t);
-  return {flat_in("dloss", a, p.rowwise ? p.rows : 1), flat_in("logits", t, p.rows * p.classes),
-          flat_in("target", DType::i64, p.rows), optional(flat_in("weight", a, p.classes)), flat_in("log_sum", a, p.rows),
-          optional(flat_in("totals", a, 2)), flat_out("dlogits", t, p.rows * p.classes)};
+  return {flat_in("dloss", a, p.rowwise ? p.rows : 1),
+          flat_in("logits", t, p.rows * p.classes),
+          flat_in("target", DType::i64, p.rows),
+          optional(flat_in("weight", a, p.classes)),
+          flat_in("log_sum", a, p.rows),
+          optional(flat_in("totals", a, 2)),
+          flat_out("dlogits", t, p.rows * p.classes)};
 }
 void CrossEntropyBackward::check(const CrossEntropyBackwardShape& p) { check_loss(p.rows, p.classes, p.label_smoothing); }
 Preference CrossEntropyBackward::prefer(const CrossEntropyBackwardShape&, const Request& request) { return prefer_loss(request); }

@@ -22,7 +22,8 @@ struct Sgd {
   static constexpr const char* name = "sgd";
   using Problem = SgdShape;
   static Signature signature(const SgdShape& p, DType t) {
-    return {flat_out("param", t, p.n), flat_in("grad", t, p.n), optional(flat_out("buffer", t, p.n)), in("state", DType::f64, {8})};
+    return {flat_out("param", t, p.n), flat_in("grad", t, p.n), optional(flat_out("buffer", t, p.n)),
+            in("state", DType::f64, {8})};
   }
   static void check(const SgdShape& p) {
     if (p.n < 0) throw ShapeError("sgd: n must not be negative");

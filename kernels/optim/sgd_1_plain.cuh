@@ -34,10 +34,14 @@ void sgd1(const Plan& plan, Array param, Array grad, Array buffer, Array state) 
 }
 
 template <class T>
-__global__ void advance_step_kernel1(double* state) { state[kStep] += 1; }
+__global__ void advance_step_kernel1(double* state) {
+  state[kStep] += 1;
+}
 
 template <class T>
-void advance_step1(const Plan&, Array state) { launch<advance_step_kernel1<T>>({1, 1}, state.as<double>()); }
+void advance_step1(const Plan&, Array state) {
+  launch<advance_step_kernel1<T>>({1, 1}, state.as<double>());
+}
 
 REGISTER_VERSION(Sgd, plain, 1, "one thread per parameter", supports_all<SgdShape>, sgd1<STORAGE>);
 REGISTER_VERSION(AdvanceStep, plain, 1, "one thread", supports_all<AdvanceShape>, advance_step1<STORAGE>);

@@ -35,6 +35,7 @@ void avg_pool2d_backward1(const Plan& plan, Array dy, Array dx) {
                                          dx.pitch);
 }
 
-REGISTER_VERSION(AvgPool2dBackward, plain, 1, "one thread per input element", supports_all<AvgPoolShape>, avg_pool2d_backward1<STORAGE>);
+REGISTER_VERSION(AvgPool2dBackward, plain, 1, "one thread per input element", supports_all<AvgPoolShape>,
+                 avg_pool2d_backward1<STORAGE>);
 
 }  // namespace pycnn

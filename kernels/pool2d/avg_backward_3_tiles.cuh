@@ -47,8 +47,7 @@ __global__ void avg_pool2d_backward_kernel3(const T* dy, T* dx, AvgPoolShape sh,
           }
         }
       }
-      store_tile(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h),
-                 b * kTile - int(sh.pad_w), sh);
+      store_tile(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w), sh);
     });
   }
 }
@@ -60,15 +59,15 @@ void avg_pool2d_backward3(const Plan& plan, Array dy, Array dx) {
   with_lanes<T>(int(plan.config[0]), [&](auto V) {
     auto with_window = [&](auto window) {
       const RowParts parts(sh.N * tile_rows, tile_columns, sh.C, V);
-      launch<avg_pool2d_backward_kernel3<T, V, window>>(parts.geometry(), dy.as<const T>(), dx.as<T>(), sh, dy.pitch,
-                                                                dx.pitch, parts, int(tile_rows));
+      launch<avg_pool2d_backward_kernel3<T, V, window>>(parts.geometry(), dy.as<const T>(), dx.as<T>(), sh, dy.pitch, dx.pitch,
+                                                        parts, int(tile_rows));
     };
     if (sh.R == 2) with_window(std::integral_constant<int, 2>{});
     else with_window(std::integral_constant<int, 3>{});
   });
 }
 
-REGISTER_VERSION(AvgPool2dBackward, tiles, 3, "a tile of 2 x 2 pixels a thread, for stride 2", (supports_tiles<STORAGE, AvgPoolShape>),
-                 avg_pool2d_backward3<STORAGE>);
+REGISTER_VERSION(AvgPool2dBackward, tiles, 3, "a tile of 2 x 2 pixels a thread, for stride 2",
+                 (supports_tiles<STORAGE, AvgPoolShape>), avg_pool2d_backward3<STORAGE>);
 
 }  // namespace pycnn

@@ -36,6 +36,7 @@ void avg_pool2d_forward1(const Plan& plan, Array x, Array y) {
                                         y.pitch);
 }
 
-REGISTER_VERSION(AvgPool2dForward, plain, 1, "one thread per output element", supports_all<AvgPoolShape>, avg_pool2d_forward1<STORAGE>);
+REGISTER_VERSION(AvgPool2dForward, plain, 1, "one thread per output element", supports_all<AvgPoolShape>,
+                 avg_pool2d_forward1<STORAGE>);
 
 }  // namespace pycnn

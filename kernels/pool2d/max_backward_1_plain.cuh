@@ -42,6 +42,7 @@ void max_pool2d_backward1(const Plan& plan, Array dy, Array argmax, Array dx) {
                                          argmax.as<const uint8_t>(), dx.as<T>(), sh, dy.pitch, dx.pitch);
 }
 
-REGISTER_VERSION(MaxPool2dBackward, plain, 1, "one thread per input element", supports_all<PoolShape>, max_pool2d_backward1<STORAGE>);
+REGISTER_VERSION(MaxPool2dBackward, plain, 1, "one thread per input element", supports_all<PoolShape>,
+                 max_pool2d_backward1<STORAGE>);
 
 }  // namespace pycnn

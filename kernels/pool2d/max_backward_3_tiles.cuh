@@ -50,8 +50,7 @@ __global__ void max_pool2d_backward_kernel3(const T* dy, const uint8_t* argmax, 
           }
         }
       }
-      store_tile(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h),
-                 b * kTile - int(sh.pad_w), sh);
+      store_tile(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w), sh);
     });
   }
 }
@@ -64,14 +63,14 @@ void max_pool2d_backward3(const Plan& plan, Array dy, Array argmax, Array dx) {
     auto with_window = [&](auto window) {
       const RowParts parts(sh.N * tile_rows, tile_columns, sh.C, V);
       launch<max_pool2d_backward_kernel3<T, V, window>>(parts.geometry(), dy.as<const T>(), argmax.as<const uint8_t>(),
-                                                                dx.as<T>(), sh, dy.pitch, dx.pitch, parts, int(tile_rows));
+                                                        dx.as<T>(), sh, dy.pitch, dx.pitch, parts, int(tile_rows));
     };
     if (sh.R == 2) with_window(std::integral_constant<int, 2>{});
     else with_window(std::integral_constant<int, 3>{});
   });
 }
 
-REGISTER_VERSION(MaxPool2dBackward, tiles, 3, "a tile of 2 x 2 pixels a thread, for stride 2", (supports_tiles<STORAGE, PoolShape>),
-                 max_pool2d_backward3<STORAGE>);
+REGISTER_VERSION(MaxPool2dBackward, tiles, 3, "a tile of 2 x 2 pixels a thread, for stride 2",
+                 (supports_tiles<STORAGE, PoolShape>), max_pool2d_backward3<STORAGE>);
 
 }  // namespace pycnn

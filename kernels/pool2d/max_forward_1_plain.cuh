@@ -41,6 +41,7 @@ void max_pool2d_forward1(const Plan& plan, Array x, Array y, Array argmax) {
                                         argmax.as<uint8_t>(), sh, x.pitch, y.pitch);
 }
 
-REGISTER_VERSION(MaxPool2dForward, plain, 1, "one thread per output element", supports_all<PoolShape>, max_pool2d_forward1<STORAGE>);
+REGISTER_VERSION(MaxPool2dForward, plain, 1, "one thread per output element", supports_all<PoolShape>,
+                 max_pool2d_forward1<STORAGE>);
 
 }  // namespace pycnn

@@ -17,8 +17,9 @@ static void check_axis(const char* op, const char* axis, int64_t in, int64_t tap
   require(op, pad >= 0, "pad must be non-negative" + of + ", got " + std::to_string(pad));
   require(op, taps < INT32_MAX / dilation, "a window of more than 2^31 - 1 positions is not supported");
   const int64_t reach = (taps - 1) * dilation + 1;  // effective kernel size
-  require(op, pad <= reach / 2, "pad should be at most half of the effective kernel size" + of + ": pad " + std::to_string(pad) +
-                                    ", effective kernel size " + std::to_string(reach));
+  require(op, pad <= reach / 2,
+          "pad should be at most half of the effective kernel size" + of + ": pad " + std::to_string(pad) +
+              ", effective kernel size " + std::to_string(reach));
   require(op, out > 0 && out < INT32_MAX / stride && in + 2 * pad + reach < INT32_MAX,
           "a size" + of + " of " + std::to_string(in) + " in, " + std::to_string(out) + " out is not supported");
   require(op, (out - 1) * stride < in + pad, "the last window" + of + " must start inside the input or its left padding");

@@ -34,10 +34,14 @@ struct AvgPoolShape : PoolShape {
 
 // The first of a window's taps start, start+dilation, ... that is not in the padding before the input.
 template <class Int>
-__host__ __device__ Int first_tap(Int start, Int dilation) { return start < 0 ? (dilation - 1 - start) / dilation : 0; }
+__host__ __device__ Int first_tap(Int start, Int dilation) {
+  return start < 0 ? (dilation - 1 - start) / dilation : 0;
+}
 
 // The windows along one axis that reach over input position i: begin <= p < end. With dilation they may still step over it.
-template <class Int> struct Windows { Int begin, end; };
+template <class Int> struct Windows {
+  Int begin, end;
+};
 template <class Int>
 __host__ __device__ Windows<Int> windows_over(Int i, Int taps, Int stride, Int pad, Int dilation, Int count) {
   const Int before = i + pad - (taps - 1) * dilation, last = (i + pad) / stride;

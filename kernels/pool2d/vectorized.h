@@ -33,30 +33,9 @@ struct RowParts {
   }
 };
 
-// The widest vector a GPU's thread can use: the longest that divides C. A CPU's channels may leave a rest.
-template <class T>
-int pool_lanes(int64_t C) {
-  int V = kLanes<T>;
-  while (PYCNN_CUDA && C % V) V /= 2;
-  return V;
-}
-
-// Calls launcher(V) with the number of lanes as a constant.
-template <class T, class Launcher>
-void with_lanes(int V, const Launcher& launcher) {
-  if (V == kLanes<T>) return launcher(std::integral_constant<int, kLanes<T>>{});
-#if PYCNN_CUDA
-  if constexpr (kLanes<T> == 8) {
-    if (V == 4) return launcher(std::integral_constant<int, 4>{});
-  }
-  if (V == 2) return launcher(std::integral_constant<int, 2>{});
-  launcher(std::integral_constant<int, 1>{});
-#endif
-}
-
 template <class T, class Problem>
 const char* supports_vectorized(const Problem& sh, const Request&, Plan& plan) {
-  const int V = pool_lanes<T>(sh.C);
+  const int V = lanes_for<T>(sh.C);
   const int64_t rows = sh.N * (sh.H > sh.P ? sh.H : sh.P), width = sh.W > sh.Q ? sh.W : sh.Q;
   if (rows * width > INT32_MAX / (sh.C / V + 1)) return "it numbers its threads with 32 bits";
   plan.config[0] = V;

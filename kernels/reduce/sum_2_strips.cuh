@@ -16,6 +16,13 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
+// Columns of a thread: groups of one vector each.
+template <class T>
+inline constexpr int kGroup = PYCNN_CUDA ? kVectorLength<T> : 16;
+inline constexpr int kGroups = PYCNN_CUDA ? 1 : 4;
+template <class T>
+inline constexpr int kColumns = kGroup<T> * kGroups;
+
 struct SumCut {
   int64_t fold, rows, columns, part_rows, parts;
 };
@@ -25,7 +32,7 @@ template <class T>
 SumCut cut_sum(const SumShape& sh) {
   constexpr int64_t shortest = 32, most_parts = 32;
   int64_t fold = 1;
-  while (fold * sh.inner % kStrip<T>) fold *= 2;  // ends: a strip is a power of two
+  while (fold * sh.inner % kColumns<T>) fold *= 2;  // ends: a strip is a power of two
   SumCut cut{fold, sh.reduced / fold, fold * sh.inner, 0, 0};
   cut.part_rows = ceil_div(cut.rows, most_parts) < shortest ? shortest : ceil_div(cut.rows, most_parts);
   cut.parts = ceil_div(cut.rows, cut.part_rows);
@@ -35,18 +42,21 @@ SumCut cut_sum(const SumShape& sh) {
 template <class T>
 __global__ void sum_kernel2(const T* x, Accumulator<T>* partial, SumShape sh, SumCut cut, int64_t threads) {
   using A = Accumulator<T>;
-  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, strips = cut.columns / kStrip<T>;
+  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, strips = cut.columns / kColumns<T>;
   if (i >= threads) return;
-  const int64_t o = i / (strips * cut.parts), part = i / strips - o * cut.parts, column = i % strips * kStrip<T>;
+  const int64_t o = i / (strips * cut.parts), part = i / strips - o * cut.parts, column = i % strips * kColumns<T>;
   const int64_t first = part * cut.part_rows, left = cut.rows - first;
   const T* p = x + o * sh.reduced * sh.inner + first * cut.columns + column;
-  A sum[kStrip<T>] = {}, value[kStrip<T>];
+  A sum[kGroups][kGroup<T>];
+  for (int k = 0; k < kGroups; k++) LANES for (int j = 0; j < kGroup<T>; j++) sum[k][j] = 0;
   for (int64_t row = 0; row < (left < cut.part_rows ? left : cut.part_rows); row++, p += cut.columns) {
-    load_strip(p, value);
-    for (int j = 0; j < kStrip<T>; j++) sum[j] += value[j];
+    UNROLLED for (int k = 0; k < kGroups; k++) {
+      const auto value = values_at<kGroup<T>>(p + k * kGroup<T>);
+      LANES for (int j = 0; j < kGroup<T>; j++) sum[k][j] += A(value[j]);
+    }
   }
   A* target = partial + (o * cut.parts + part) * cut.columns + column;
-  for (int j = 0; j < kStrip<T>; j++) target[j] = sum[j];
+  for (int k = 0; k < kGroups; k++) LANES for (int j = 0; j < kGroup<T>; j++) target[k * kGroup<T> + j] = sum[k][j];
 }
 
 template <class T, class Y>
@@ -68,7 +78,7 @@ __global__ void sum_finish_kernel2(const T* x, const Accumulator<T>* partial, Y*
 template <class T, class Y>
 void launch_sum2(const Plan& plan, const SumShape& sh, Array x, Array y) {
   const SumCut cut = cut_sum<T>(sh);
-  const int64_t threads = sh.outer * cut.parts * (cut.columns / kStrip<T>);
+  const int64_t threads = sh.outer * cut.parts * (cut.columns / kColumns<T>);
   const unsigned block = PYCNN_CUDA ? 128 : 4;  // a CPU shares blocks out among few threads
   auto* partial = plan.workspace_as<Accumulator<T>>();
   launch<sum_kernel2<T>>({grid_size(ceil_div(threads, block)), block}, x.as<const T>(), partial, sh, cut, threads);
@@ -82,7 +92,7 @@ const char* supports_sum2(const SumShape& sh, const Request&, Plan& plan) {
   plan.workspace = sh.outer * cut.parts * cut.columns * sizeof(Accumulator<T>);
   if (!PYCNN_CUDA) return nullptr;
   plan.alignment = kStripAlignment;
-  return sh.outer > 1 && sh.reduced * sh.inner % kStrip<T> ? "a row of the outer axis does not start on 16 bytes" : nullptr;
+  return sh.outer > 1 && sh.reduced * sh.inner % kColumns<T> ? "a row of the outer axis does not start on 16 bytes" : nullptr;
 }
 
 template <class T>
@@ -131,8 +141,8 @@ void sum_backward2(const Plan& plan, Array dy, Array dx) {
 }
 
 REGISTER_VERSION(Sum, strips, 2, "the axis cut into parts, a strip of columns per thread", supports_sum2<STORAGE>, sum2<STORAGE>);
-REGISTER_VERSION(BiasBackward, strips, 2, "the rows cut into parts, a strip of folded channels per thread", supports_bias2<STORAGE>,
-                 bias_backward2<STORAGE>);
+REGISTER_VERSION(BiasBackward, strips, 2, "the rows cut into parts, a strip of folded channels per thread",
+                 supports_bias2<STORAGE>, bias_backward2<STORAGE>);
 REGISTER_VERSION(SumBackward, strips, 2, "a strip of neighbouring inputs per thread", supports_all<SumShape>,
                  sum_backward2<STORAGE>);
 

@@ -4,7 +4,7 @@ Strided copy, version 2: copy_1_plain with joined axes and a block of two axes p
 Math      y[y_offset + sum of i[d] Y[d]] = x[x_offset + sum of i[d] X[d]]
 Memory    axes that can be walked as one are joined; of the rest, v is y's innermost and u the one where x's stride is
           smallest. If they are the same axis, rows are copied; if not, blocks are transposed, whole cache lines on both sides
-Threads   kBlockU × kBlockV elements each (1 × kRow along one axis)
+Threads   kCopyBlockU × kCopyBlockV elements each (1 × kCopyRow along one axis)
 Limit     neighbouring threads of a warp are a whole block apart, which a GPU's memory does not like
 Next      copy_3_tiled.cuh passes blocks through shared memory
 Storage   float half bfloat16 double
@@ -13,7 +13,7 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-inline constexpr int kBlockU = 16, kBlockV = 16, kRow = PYCNN_CUDA ? 4 : 256;
+inline constexpr int kCopyBlockU = 16, kCopyBlockV = 16, kCopyRow = PYCNN_CUDA ? 4 : 256;
 
 template <class T, int BU, int BV>
 __global__ void strided_copy_kernel2(const T* x, T* y, CopyBlocks b, int64_t threads, bool accumulate) {
@@ -47,8 +47,8 @@ void strided_copy2(const Plan& plan, Array x, Array y) {
   const CopyBlocks b(p.strided());
   const T* from = x.as<const T>() + p.x_offset;
   T* to = y.as<T>() + p.y_offset;
-  if (b.rows == 1) launch_strided_copy2<T, 1, kRow>(b, from, to, p.accumulate != 0);
-  else launch_strided_copy2<T, kBlockU, kBlockV>(b, from, to, p.accumulate != 0);
+  if (b.rows == 1) launch_strided_copy2<T, 1, kCopyRow>(b, from, to, p.accumulate != 0);
+  else launch_strided_copy2<T, kCopyBlockU, kCopyBlockV>(b, from, to, p.accumulate != 0);
 }
 
 REGISTER_VERSION(StridedCopy, blocks, 2, "axes joined, a block of the two innermost axes per thread",

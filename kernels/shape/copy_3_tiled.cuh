@@ -13,18 +13,18 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-inline constexpr int kTile = 32, kTileRows = 8;
+inline constexpr int kCopyTile = 32, kCopyTileRows = 8;
 
 template <class T>
 __global__ void strided_copy_kernel3(const T* x, T* y, CopyBlocks b, bool accumulate) {
   using A = Accumulator<T>;
-  SHARED(T, tile, kTile, kTile + 1);
-  const CopyBlock at = b.block(blockIdx.x, kTile, kTile);
+  SHARED(T, tile, kCopyTile, kCopyTile + 1);
+  const CopyBlock at = b.block(blockIdx.x, kCopyTile, kCopyTile);
   const int lane = threadIdx.x;
-  for (int v = threadIdx.y; v < at.columns; v += kTileRows)
+  for (int v = threadIdx.y; v < at.columns; v += kCopyTileRows)
     if (lane < at.rows) tile[v][lane] = x[at.x + lane * b.x_u + v * b.x_v];
   __syncthreads();
-  for (int u = threadIdx.y; u < at.rows; u += kTileRows) {
+  for (int u = threadIdx.y; u < at.rows; u += kCopyTileRows) {
     if (lane >= at.columns) continue;
     T* target = y + at.y + u * b.y_u + lane * b.y_v;
     *target = accumulate ? T(A(*target) + A(tile[lane][u])) : tile[lane][u];
@@ -35,8 +35,8 @@ template <class T>
 void strided_copy3(const Plan& plan, Array x, Array y) {
   const auto& p = plan.problem<StridedCopyShape>();
   const CopyBlocks b(p.strided());
-  launch<strided_copy_kernel3<T>>({grid_size(b.count(kTile, kTile)), dim3(kTile, kTileRows)}, x.as<const T>() + p.x_offset,
-                                  y.as<T>() + p.y_offset, b, p.accumulate != 0);
+  launch<strided_copy_kernel3<T>>({grid_size(b.count(kCopyTile, kCopyTile)), dim3(kCopyTile, kCopyTileRows)},
+                                  x.as<const T>() + p.x_offset, y.as<T>() + p.y_offset, b, p.accumulate != 0);
 }
 
 inline const char* supports_copy3(const StridedCopyShape& p, const Request&, Plan&) {

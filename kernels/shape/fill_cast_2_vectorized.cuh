@@ -15,32 +15,32 @@ namespace pycnn {
 
 template <class T>
 __global__ void fill_kernel2(T* y, int64_t n, T value) {
-  int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * kStrip<T>;
+  const int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * kStrip<T>;
   if (i + kStrip<T> <= n) {
-    T values[kStrip<T>];
-    for (int j = 0; j < kStrip<T>; j++) values[j] = value;
-    store_strip(y + i, values);
-    return;
+    OutStrip<T> out(y + i);
+    STRIP for (int j = 0; j < kStrip<T>; j++) out[j] = value;
+    out.store();
+  } else {
+    for_strip<T>(int(n - i), [&](int j) { y[i + j] = value; });
   }
-  for (; i < n; i++) y[i] = value;
 }
 
 template <class T>
 void fill2(const Plan& plan, Array y) {
   const auto& p = plan.problem<FillShape>();
-  launch<fill_kernel2<T>>({grid_size(ceil_div(p.n, 256 * kStrip<T>)), 256}, y.as<T>(), p.n, T(Accumulator<T>(p.value)));
+  launch<fill_kernel2<T>>({grid_size(ceil_div(p.n, 64 * kStrip<T>)), 64}, y.as<T>(), p.n, T(Accumulator<T>(p.value)));
 }
 
 template <class S, class T>
 __global__ void cast_kernel2(const S* x, T* y, int64_t n) {
-  int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * kStrip<T>;
+  const int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * kStrip<T>;
   if (i + kStrip<T> <= n) {
-    T values[kStrip<T>];
-    for (int j = 0; j < kStrip<T>; j++) values[j] = converted<T>(x[i + j]);
-    store_strip(y + i, values);
-    return;
+    OutStrip<T> out(y + i);
+    STRIP for (int j = 0; j < kStrip<T>; j++) out[j] = converted<T>(x[i + j]);
+    out.store();
+  } else {
+    for_strip<T>(int(n - i), [&](int j) { y[i + j] = converted<T>(x[i + j]); });
   }
-  for (; i < n; i++) y[i] = converted<T>(x[i]);
 }
 
 template <class T>
@@ -48,7 +48,7 @@ void cast2(const Plan& plan, Array x, Array y) {
   const auto& p = plan.problem<CastShape>();
   with_type(x.dtype, [&](auto zero) {
     using S = decltype(zero);
-    launch<cast_kernel2<S, T>>({grid_size(ceil_div(p.n, 256 * kStrip<T>)), 256}, x.as<const S>(), y.as<T>(), p.n);
+    launch<cast_kernel2<S, T>>({grid_size(ceil_div(p.n, 64 * kStrip<T>)), 64}, x.as<const S>(), y.as<T>(), p.n);
   });
 }
 

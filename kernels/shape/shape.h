@@ -6,11 +6,11 @@
 namespace pycnn {
 
 struct StridedCopyShape {
-  int64_t E[kMaxRank];                // extents of what is copied, padded in front with 1
-  int64_t X[kMaxRank], Y[kMaxRank];   // strides in x and y, in elements
-  int64_t x_offset, y_offset;         // of the first element
-  int64_t x_size, y_size;             // elements of the whole arrays
-  int64_t accumulate;                 // 1: y += x, 0: y = x
+  int64_t E[kMaxRank];               // extents of what is copied, padded in front with 1
+  int64_t X[kMaxRank], Y[kMaxRank];  // strides in x and y, in elements
+  int64_t x_offset, y_offset;        // of the first element
+  int64_t x_size, y_size;            // elements of the whole arrays
+  int64_t accumulate;                // 1: y += x, 0: y = x
   static constexpr const char* names =
       "E0 E1 E2 E3 E4 E5 X0 X1 X2 X3 X4 X5 Y0 Y1 Y2 Y3 Y4 Y5 x_offset y_offset x_size y_size accumulate";
 

@@ -20,13 +20,15 @@ __global__ void softmax_forward_kernel2(const T* x, T* y, SoftmaxShape sh) {
   const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
   if (row >= sh.rows) return;
   x += row * n, y += row * n;
-  const A most = row_max<A>(x, n), sum = row_sum_exp(x, n, most);
+  constexpr bool keep = !log && std::is_same_v<T, A>;  // y holds the exponentials in between, unless that would round them
+  const A most = row_max<A>(x, n), sum = row_sum_exp(x, n, most, keep ? y : (T*)nullptr);
   const A log_sum = math::log(sum), scale = A(1) / sum;
-  for (int64_t c = 0; c < n; c += kRowLanes) {
-    A value[kRowLanes];
-    load_row(x + c, n - c, A(0), value);
-    LANES for (int j = 0; j < kRowLanes; j++)
-      value[j] = log ? value[j] - most - log_sum : math::exp(value[j] - most) * scale;
+  for (int64_t c = 0; c < n; c += kRowValues) {
+    A value[kRowValues];
+    load_row((keep ? y : x) + c, n - c, A(0), value);
+    LANES for (int j = 0; j < kRowValues; j++) value[j] = keep  ? value[j] * scale
+                                                          : log ? value[j] - most - log_sum
+                                                                : math::exp(value[j] - most) * scale;
     store_row(y + c, n - c, false, value);
   }
 }
@@ -37,18 +39,18 @@ __global__ void softmax_backward_kernel2(const T* dy, const T* y, T* dx, Softmax
   const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
   if (row >= sh.rows) return;
   dy += row * n, y += row * n, dx += row * n;
-  A sums[kRowLanes], u[kRowLanes], v[kRowLanes];
-  LANES for (int j = 0; j < kRowLanes; j++) sums[j] = 0;
-  for (int64_t c = 0; c < n; c += kRowLanes) {
+  A sums[kRowValues], u[kRowValues], v[kRowValues];
+  LANES for (int j = 0; j < kRowValues; j++) sums[j] = 0;
+  for (int64_t c = 0; c < n; c += kRowValues) {
     load_row(dy + c, n - c, A(0), u);
     load_row(y + c, n - c, A(0), v);
-    LANES for (int j = 0; j < kRowLanes; j++) sums[j] += log ? u[j] : u[j] * v[j];
+    LANES for (int j = 0; j < kRowValues; j++) sums[j] += log ? u[j] : u[j] * v[j];
   }
   const A sum = lane_sum(sums);
-  for (int64_t c = 0; c < n; c += kRowLanes) {
+  for (int64_t c = 0; c < n; c += kRowValues) {
     load_row(dy + c, n - c, A(0), u);
     load_row(y + c, n - c, A(0), v);
-    LANES for (int j = 0; j < kRowLanes; j++) u[j] = log ? u[j] - math::exp(v[j]) * sum : v[j] * (u[j] - sum);
+    LANES for (int j = 0; j < kRowValues; j++) u[j] = log ? u[j] - math::exp(v[j]) * sum : v[j] * (u[j] - sum);
     store_row(dx + c, n - c, sh.accumulate != 0, u);
   }
 }

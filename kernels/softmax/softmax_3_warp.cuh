@@ -50,9 +50,7 @@ __global__ void softmax_backward_kernel3(const T* dy, const T* y, T* dx, Softmax
   }
 }
 
-inline Geometry softmax_geometry3(int64_t rows) {
-  return {grid_size(ceil_div(rows, kSoftmaxRows)), dim3(kWarp, kSoftmaxRows)};
-}
+inline Geometry softmax_geometry3(int64_t rows) { return {grid_size(ceil_div(rows, kSoftmaxRows)), dim3(kWarp, kSoftmaxRows)}; }
 
 template <class T>
 void softmax_forward3(const Plan& plan, Array x, Array y) {

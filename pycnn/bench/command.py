@@ -14,21 +14,8 @@ from .. import backend
 from ..errors import DeviceError, NotSupported, ShapeError
 from . import convolution, rows
 from .contest import Contest, Setting
-from .measure import FULL, QUICK, CpuClock, CudaClock, Effort, compare, interleave
-from .report import (
-    HEADINGS,
-    SUMMARY_HEADINGS,
-    Printer,
-    cells,
-    digits,
-    document,
-    figure,
-    load,
-    rate,
-    save,
-    summarize,
-    summary_cells,
-)
+from .measure import FULL, GPU, QUICK, CpuClock, CudaClock, Effort, compare, interleave
+from .report import Printer, document, load, save, summarize
 from .rows import GROUPS, Row
 
 
@@ -118,41 +105,51 @@ def _torch(device: str):
 def _run(chosen: list[Row], setting: Setting, clock, threads: int) -> list[dict]:
     """Measure rows, printing each group when it is complete."""
     printer = Printer()
-    against = f"PyTorch {setting.torch.__version__}" if setting.torch else "nothing (PyTorch is not installed: pycnn's own times only)"
-    where = f"{threads} thread{'s' * (threads > 1)}" if setting.device == "cpu" else f"device {setting.device}, fp32 without TF32"
-    printer.line(f"pycnn against {against}, {where}{', quick' if setting.quick else ''}")
+    against = f"against PyTorch {setting.torch.__version__}" if setting.torch else "alone (PyTorch is not installed)"
+    printer.line(f"pycnn {against}, {_where(setting, threads)}{', quick' if setting.quick else ''}")
     if (busy := load() or 0) > (os.cpu_count() or 1) / 2:
-        printer.line(f"the machine is busy (load {busy:.1f} before the start): trust 'of best', the ratio of the best samples, at most")
+        printer.line(f"The machine is busy (load {busy:.1f} before the start); the ratio of the best samples suffers least.")
     records: list[dict] = []
     for name, group in GROUPS.items():
         members = [row for row in chosen if row.group == name]
-        if not members or (setting.device != "cpu" and members[0].probe):
+        if not members or (setting.device != "cpu" and members[0].prepare is None):
             continue
         made = []
         for row in members:
             printer.busy(row.id)
             made += measure(row, setting, clock)
-        printer.table(group.title, HEADINGS, map(cells, made))
+        printer.records(group.title, made)
         records += made
-    printer.table("Summary", SUMMARY_HEADINGS, map(summary_cells, summarize(records)))
+    printer.summary(summarize(records))
     return records
+
+
+def _where(setting: Setting, threads: int) -> str:
+    if setting.device != "cpu":
+        return f"device {setting.device}, fp32 without TF32"
+    return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def measure(row: Row, setting: Setting, clock, effort: Effort | None = None) -> list[dict]:
     """The records of a row, one per mode of the clock. A row that cannot run has a record with its `failure`."""
-    effort = effort or (QUICK if setting.quick else FULL)
+    effort = effort or _effort(setting)
     head = {"group": row.group, "name": row.name, "op": row.op, "unit": row.unit, "quantity": row.quantity}
     try:
-        if row.probe:
+        if row.prepare is None:
             return [head | {"mode": "warm", "ok": True} | _probe(row, setting)]
         context = clock.active(setting.torch) if hasattr(clock, "active") else contextlib.nullcontext()
         with context:
             contest = row.prepare(setting)
             errors = contest.errors()
-            verdict = {"error": errors["pycnn"], "ok": errors["pycnn"] <= 1, "torch_errors": {k: errors[k] for k in contest.rivals}}
+            error = errors.pop("pycnn")
+            verdict = {"error": error, "ok": bool(error <= 1), "torch_errors": errors}
             return [head | {"mode": mode} | verdict | _timed(row, contest, setting, clock, mode, effort) for mode in clock.modes]
-    except (NotSupported, ShapeError, RuntimeError, AttributeError) as error:
-        return [head | {"mode": "warm", "ok": False, "failure": str(error).splitlines()[0][:200]}]
+    except (NotSupported, ShapeError, RuntimeError) as failure:
+        return [head | {"mode": "warm", "ok": False, "failure": str(failure).splitlines()[0][:200]}]
+
+
+def _effort(setting: Setting) -> Effort:
+    return QUICK if setting.quick else FULL if setting.device == "cpu" else GPU
 
 
 def _timed(row: Row, contest: Contest, setting: Setting, clock, mode: str, effort: Effort) -> dict:
@@ -170,6 +167,7 @@ def _probe(row: Row, setting: Setting) -> dict:
     libraries = ["pycnn", "torch"] if setting.torch else ["pycnn"]
     rounds = 1 if row.quantity == "B" else 3 if setting.quick else 7
     samples: dict[str, list[float]] = {name: [] for name in libraries}
+    assert row.probe is not None
     for _ in range(rounds):
         for name in libraries:
             samples[name].append(row.probe(name))
@@ -190,10 +188,11 @@ def _versions(options: argparse.Namespace, chosen: list[Row]) -> int:
         raise NotSupported(f"no row of the benchmark runs {options.op} (pycnn bench --list); only ops of rows can be compared")
     setting, clock, threads = prepare(options.device, options.quick, options.threads)
     printer = Printer()
-    printer.line(f"{row.name}, {threads} thread{'s' * (threads > 1)}" if setting.device == "cpu" else f"{row.name}, {setting.device}")
-    effort = QUICK if setting.quick else FULL
+    printer.line(f"{row.name}, {_where(setting, threads)}")
+    effort = _effort(setting)
     head = {"group": "versions", "name": row.name, "op": options.op, "unit": row.unit, "quantity": "s", "mode": clock.modes[0]}
     records, runs = [], {}
+    assert row.prepare is not None  # rows of an op have one
     context = clock.active(setting.torch) if hasattr(clock, "active") else contextlib.nullcontext()
     with context, contextlib.ExitStack() as stack:
         contest = row.prepare(setting)
@@ -203,7 +202,7 @@ def _versions(options: argparse.Namespace, chosen: list[Row]) -> int:
             printer.busy(version["version"])
             try:
                 error = Contest(run, {}, contest.error).errors()["pycnn"]
-                records.append(record | {"error": error, "ok": error <= 1})
+                records.append(record | {"error": error, "ok": bool(error <= 1)})
                 runs[version["version"]] = run
             except NotSupported as refusal:
                 records.append(record | {"failure": str(refusal), "ok": True})
@@ -217,21 +216,16 @@ def _versions(options: argparse.Namespace, chosen: list[Row]) -> int:
             record["pycnn"] = medians[record["version"]]
             record |= {"torch": best, "ratio": best / record["pycnn"]} if best else {}
             record |= {"rate": work / record["pycnn"]} if work else {}
-    printer.table(options.op, ("", "idea", "time", "torch/pycnn", "rate", "error/bound"), map(_version_cells, records))
-    for name, seconds in medians.items():
-        if name.startswith("torch "):
-            printer.line(f"  {name}: {figure(seconds)}" + (f", {digits(work / seconds / 1e9)} G{row.unit}" if work else ""))
+    theirs = [
+        head | {"version": name, "idea": "", "pycnn": seconds, "ok": True} | ({"rate": work / seconds} if work else {})
+        for name, seconds in medians.items()
+        if name.startswith("torch ")
+    ]
+    printer.versions(options.op, records + theirs)
     if options.json:
-        printer.line(f"\nwritten to {save(document(records, setting, threads, []), options.json)}")
+        made = document(records + theirs, setting, threads, [], kind=f"versions:{options.op}")
+        printer.line(f"\nwritten to {save(made, options.json)}")
     return 0 if all(r["ok"] for r in records) else 1
-
-
-def _version_cells(record: dict) -> tuple[str, ...]:
-    if "failure" in record:
-        return (record["version"], record["failure"].rpartition(": ")[2], "", "", "", "not supported")
-    error = f"{record['error']:.2f}" + ("" if record["ok"] else " FAILED")
-    ratio = f"{record['ratio']:.2f}" if "ratio" in record else ""
-    return (record["version"], record["idea"], figure(record["pycnn"]), ratio, rate(record), error)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ class Setting:
 
     def torch_tensor(self, array: np.ndarray, layout: str = "NCHW"):
         """An array as a PyTorch tensor on the device, contiguous or channels_last."""
-        tensor = self.torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        tensor = self.torch.from_numpy(np.array(array, order="C")).to(self.device)
         return tensor.to(memory_format=self.torch.channels_last) if layout == "channels_last" else tensor
 
     def layouts(self, make: Callable[[str], Callable[[], object]]) -> dict[str, Callable[[], object]]:
@@ -78,7 +78,7 @@ def numbers(result) -> list[np.ndarray]:
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
     """Zero-mean float32 numbers, the same in every run."""
-    return np.random.Generator(np.random.Philox(seed)).standard_normal(shape, np.float32)
+    return np.asarray(np.random.Generator(np.random.Philox(seed)).standard_normal(shape, np.float32))
 
 
 def worst(actual: np.ndarray, expected: np.ndarray, sum_of_squares, terms: int) -> float:

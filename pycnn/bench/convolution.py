@@ -65,8 +65,7 @@ class Layer:
 def layers() -> tuple[Layer, ...]:
     """LeNet-5's convolutions and ten layers of larger nets, at small batch (layers.csv)."""
     with files(__package__).joinpath("layers.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return tuple(Layer(*(row[f] if f in ("group", "net", "layer") else int(row[f]) for f in Layer.__dataclass_fields__)) for row in rows)
+        return tuple(Layer(group, net, layer, *map(int, extents)) for group, net, layer, *extents in list(csv.reader(file))[1:])
 
 
 def parse_layer(text: str) -> Layer:
@@ -79,7 +78,7 @@ def parse_layer(text: str) -> Layer:
     if not 7 <= len(values) <= 10:
         raise ValueError(f"a convolution's shape is N,C,H,W,K,R,S[,stride[,pad[,groups]]], got {text!r}")
     values += [1, 0, 1][len(values) - 7 :]
-    return Layer("convolution", "shape", "", *values)
+    return Layer("convolution", "convolution", f"{values[5]}x{values[6]}", *values)
 
 
 def contest(setting: Setting, layer: Layer, direction: str) -> Contest:

@@ -1,8 +1,8 @@
 """Timing: both sides take turns, medians are compared, and the spread of the ratio is reported.
 
-On a CPU a sample is a wall-clock time of as many runs as fill a few milliseconds, after one run that is not timed. On a GPU it is
-the time between two CUDA events on one stream, with enough work queued ahead that launching does not show: "warm" repeats the run,
-"cold" overwrites the L2 cache before each.
+On a CPU a sample is a wall-clock time of as many runs as fill a few milliseconds, after one run that is not timed. On a GPU it
+is the time between two CUDA events on one stream, with enough work queued ahead that launching does not show: "warm" repeats
+the run, "cold" overwrites the L2 cache before each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Effort:
     most: int
 
 
-FULL, QUICK = Effort(0.01, 4.0, 25), Effort(0.002, 0.4, 5)
+FULL, QUICK, GPU = Effort(0.01, 4.0, 25), Effort(0.002, 0.4, 5), Effort(0.002, 1.0, 25)
 
 
 class CpuClock:
@@ -59,8 +59,8 @@ class CudaClock:
     def __init__(self, device: str):
         import cupy
 
-        self.cupy = cupy
-        cupy.cuda.Device(int(device.partition(":")[2] or 0)).use()
+        self.cupy, self.ordinal = cupy, int(device.partition(":")[2] or 0)
+        cupy.cuda.Device(self.ordinal).use()
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.scratch = cupy.cuda.alloc(L2_FLUSH)
 
@@ -71,7 +71,8 @@ class CudaClock:
         stack = contextlib.ExitStack()
         stack.enter_context(self.stream)
         if torch is not None:
-            stack.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(self.stream.ptr)))
+            torch.cuda.set_device(self.ordinal)
+            stack.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(self.stream.ptr, device=self.ordinal)))
         return stack
 
     def occupy(self) -> None:

@@ -14,36 +14,31 @@ STEPS, BATCH = 20, 64
 
 def import_seconds(library: str) -> float:
     """Seconds that ``import <library>`` takes in a new process, NumPy included, Python's own start not."""
-    return run("import_seconds", library)["seconds"]
+    return run(f"import time; start = time.perf_counter(); import {library}; print(time.perf_counter() - start)")
 
 
 @cache
 def training_memory(library: str) -> dict[str, int]:
     """Bytes of resident memory in a new process that trains LeNet-5 for 20 steps of batch 64 on two threads: `imported`, when the
     library, model, optimizer and data are there, and `peak`, the most at any time."""
-    return run("training_memory", library)
+    return run(f"import json; from pycnn.bench import process; print(json.dumps(process.train({library!r})))")
 
 
-def run(what: str, library: str) -> dict:
-    """Run this file's function for `what` in a new process and return what it prints."""
+def run(code: str):
+    """Run Python code in a new process; returns what it prints last, read as JSON."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-    code = f"from pycnn.bench import process; process.report({what!r}, {library!r})"
-    if what == "import_seconds":
-        code = f"import json, time; start = time.perf_counter(); import {library}; print(json.dumps({{'seconds': time.perf_counter() - start}}))"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"measuring {what} of {library} failed:\n{done.stderr}")
+        raise RuntimeError(f"a process failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def report(what: str, library: str) -> None:
-    """Print what was measured in this process, as JSON."""
-    print(json.dumps({"training_memory": _training_memory}[what](library)))
-
-
-def _training_memory(library: str) -> dict[str, int]:
+def train(library: str) -> dict[str, int]:
+    """Train in this process; what :func:`training_memory` returns."""
     import numpy as np
+
+    from . import net
 
     images = np.random.Generator(np.random.Philox(1)).standard_normal((BATCH, 1, 32, 32), np.float32)
     labels = np.arange(BATCH) % 10
@@ -51,18 +46,14 @@ def _training_memory(library: str) -> dict[str, int]:
         import torch
 
         from .contest import Setting
-        from .net import _torch_step
-        from .torch_twin import torch_model
 
         torch.set_num_threads(2)
-        weights = {name: p.detach().numpy() for name, p in torch_model("lenet5").named_parameters()}
-        step = _torch_step(Setting(torch=torch), weights, images, labels, "NCHW")
+        step = net.torch_step(Setting(torch=torch), net.initial_weights(), images, labels, "NCHW")
     else:
-        from .. import models, set_num_threads
-        from .net import _pycnn_step
+        from .. import set_num_threads
 
         set_num_threads(2)
-        step, _ = _pycnn_step("cpu", models.create_model("lenet5").state_dict(), images, labels)
+        step = net.pycnn_step("cpu", net.initial_weights(), images, labels)
     imported = peak_memory()
     for _ in range(STEPS):
         step()

@@ -15,7 +15,9 @@ from .. import __version__, backend
 from .measure import geometric_mean
 from .rows import GROUPS
 
-HEADINGS = ("", "pycnn", "torch", "torch/pycnn", "p20–p80", "of best", "rate", "error/bound")
+HEADINGS = ("", "pycnn", "torch", "torch/pycnn", "p20–p80", "of best samples", "rate", "error/bound")
+SUMMARY_HEADINGS = ("", "rows", "torch/pycnn, geometric mean", "of best samples", "least", "target", "")
+VERSION_HEADINGS = ("", "idea", "time", "torch/pycnn", "rate", "error/bound")
 
 
 # ---- figures ----------------------------------------------------------------------------------------------------------
@@ -32,7 +34,7 @@ def figure(value: float | None, quantity: str = "s") -> str:
 
 def digits(value: float) -> str:
     """Three digits: 0.123, 1.23, 12.3, 123, 1234."""
-    return f"{value:.{max(0, min(3, 2 - len(str(int(abs(value)))) + (1 if abs(value) >= 1 else 2)))}f}"
+    return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def rate(record: dict) -> str:
@@ -44,20 +46,21 @@ def cells(record: dict) -> tuple[str, ...]:
     """A record as the cells under HEADINGS."""
     name = record["name"] + (f" ({record['mode']})" if record["mode"] == "cold" else "")
     if record.get("failure"):
-        return (name, record["failure"], "", "", "", "", "", "FAILED")
+        return (name, "FAILED", "", "", "", "", "", "")
     quantity = record["quantity"]
     theirs = figure(record.get("torch"), quantity)
     if record.get("rival") not in (None, "torch"):
         theirs += f" {record['rival']}"
-    spread = f"{record['ratio_p20']:.2f}–{record['ratio_p80']:.2f}" if "ratio" in record else ""
-    error = "" if record.get("error") is None else f"{record['error']:.2f}" + ("" if record["ok"] else " FAILED")
-    ratio, best = (f"{record[k]:.2f}" if k in record else "" for k in ("ratio", "ratio_best"))
-    return (name, figure(record["pycnn"], quantity), theirs, ratio, spread, best, rate(record), error)
+    several = record.get("rounds", 1) > 1 and "ratio" in record
+    spread = f"{record['ratio_p20']:.2f}–{record['ratio_p80']:.2f}" if several else ""
+    best = f"{record['ratio_best']:.2f}" if several else ""
+    ratio = f"{record['ratio']:.2f}" if "ratio" in record else ""
+    return (name, figure(record["pycnn"], quantity), theirs, ratio, spread, best, rate(record), error(record))
 
 
 def summarize(records: list[dict]) -> list[dict]:
-    """One line per group: how many rows, the geometric mean and the least of the ratios, the mean of the best samples' ratios, and
-    whether both means meet the target."""
+    """One line per group: how many rows, the geometric mean and the least of the ratios, the mean of the best samples' ratios,
+    and whether both means meet the target."""
     summary = []
     for name, group in GROUPS.items():
         members = [r for r in records if r["group"] == name and not r.get("failure")]
@@ -83,17 +86,28 @@ def summary_cells(line: dict) -> tuple[str, ...]:
     if line["limit"] is not None:
         target = f"≤ {figure(line['limit'], line['quantity'])}, is {figure(line['most'], line['quantity'])}"
     mean, best, least = (f"{line[k]:.2f}" if k in line else "–" for k in ("mean", "mean_best", "least"))
-    return (line["title"], str(line["rows"]), mean, best, least, target, {True: "met", False: "missed"}.get(line.get("met"), ""))
+    verdict = "" if "met" not in line else "met" if line["met"] else "missed"
+    return (line["title"], str(line["rows"]), mean, best, least, target, verdict)
 
 
-SUMMARY_HEADINGS = ("group", "rows", "torch/pycnn, geometric mean", "of best", "least", "target", "")
+def version_cells(record: dict) -> tuple[str, ...]:
+    """A record of ``pycnn bench versions`` under VERSION_HEADINGS."""
+    if "failure" in record:
+        return (record["version"], record["idea"], "not supported", "", "", "")
+    ratio = f"{record['ratio']:.2f}" if "ratio" in record else ""
+    return (record["version"], record["idea"], figure(record["pycnn"]), ratio, rate(record), error(record))
+
+
+def error(record: dict) -> str:
+    """The largest error in units of its bound."""
+    return "" if record.get("error") is None else f"{record['error']:.2f}" + ("" if record["ok"] else " WRONG")
 
 
 # ---- printing ---------------------------------------------------------------------------------------------------------
 
 
 class Printer:
-    """Tables on a terminal, plain lines elsewhere."""
+    """Plain lines; on a terminal in color, with a word on what is being measured."""
 
     def __init__(self):
         self.console = None
@@ -103,9 +117,12 @@ class Printer:
 
             self.console = Console()
 
-    def line(self, text: str = "") -> None:
+    def line(self, text: str = "", style: str | None = None) -> None:
         """A line of text."""
-        print(text, flush=True)
+        if self.console:
+            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, flush=True)
 
     def busy(self, text: str) -> None:
         """Say on a terminal what is being measured; an empty text ends that."""
@@ -116,25 +133,37 @@ class Printer:
             if self.status:
                 self.status.start()
 
-    def table(self, title: str, headings, rows) -> None:
-        """A table with left-aligned first column and figures to the right."""
-        self.busy("")
-        rows = list(rows)
-        if self.console:
-            from rich.table import Table
+    def records(self, title: str, records: list[dict]) -> None:
+        """The rows of a group, and why rows failed."""
+        self.table(title, HEADINGS, [cells(record) for record in records])
+        self.failures(records)
 
-            table = Table(title=title, title_justify="left", title_style="bold")
-            for i, heading in enumerate(headings):
-                table.add_column(heading, justify="left" if i == 0 else "right", no_wrap=i == 0)
-            for row in rows:
-                table.add_row(*row, style="red" if "FAILED" in row[-1] else None)
-            self.console.print(table)
-            return
-        widths = [max([len(r[i]) for r in rows if not r[-1].endswith("FAILED") or i != 1] + [len(h)]) for i, h in enumerate(headings)]
-        self.line(f"\n{title}")
-        for row in [headings, *rows]:
-            line = "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-            self.line("  " + line.rstrip())
+    def summary(self, lines: list[dict]) -> None:
+        """The means of the groups beside their targets."""
+        self.table("Summary", SUMMARY_HEADINGS, [summary_cells(line) for line in lines])
+
+    def versions(self, op: str, records: list[dict]) -> None:
+        """The versions of one op, and why some cannot do the problem."""
+        self.table(op, VERSION_HEADINGS, [version_cells(record) for record in records])
+        self.failures([record | {"name": record["version"]} for record in records])
+
+    def failures(self, records: list[dict]) -> None:
+        """What went wrong, a line each."""
+        for record in records:
+            if record.get("failure"):
+                self.line(f"  {record['name']}: {record['failure']}")
+
+    def table(self, title: str, headings, rows: list[tuple[str, ...]]) -> None:
+        """Names to the left, figures to the right."""
+        self.busy("")
+        left = {i for i, heading in enumerate(headings) if i == 0 or heading == "idea"}
+        lines = [headings, *rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+        self.line(f"\n{title}", style="bold")
+        for line in lines:
+            padded = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+            failed = line[1] == "FAILED" or "WRONG" in line[-1]
+            self.line("  " + "  ".join(padded).rstrip(), style="dim" if line is headings else "red" if failed else None)
 
 
 # ---- where it ran -----------------------------------------------------------------------------------------------------
@@ -178,16 +207,16 @@ def commit() -> tuple[str, bool]:
         return "unknown", False
 
 
-def document(records: list[dict], setting, threads: int, kernels: list[str]) -> dict:
-    """All that a result file holds."""
+def document(records: list[dict], setting, threads: int, kernels: list[str], kind: str = "bench") -> dict:
+    """All that a result file holds. `kind` is "bench", "versions:OP" or "accuracy"."""
     name, dirty = commit()
     torch = getattr(setting.torch, "__version__", None)
     versions = {"pycnn": __version__, "python": platform.python_version(), "torch": None if torch is None else str(torch)}
     versions |= {"build": backend.cpu().module.build, "system": f"{platform.system()} {platform.machine()}"}
     model = device_name(setting.device)
     return {
-        "kind": "bench",
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "kind": kind,
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "device": {"name": model, "slug": slug(model), "kind": setting.device},
         "threads": threads,
         "load": load(),
@@ -201,11 +230,12 @@ def document(records: list[dict], setting, threads: int, kernels: list[str]) -> 
     }
 
 
-def save(result: dict, path: str | Path) -> Path:
-    """Write a document; into a folder as ``<device>/<date>-<commit>.json``. Returns the file."""
-    path = Path(path)
+def save(result: dict, target: str | Path) -> Path:
+    """Write a document; into a folder as ``<device>/<date>-<commit>.json``, with its kind where that is not "bench"."""
+    path = Path(target)
     if path.is_dir():
-        path = path / result["device"]["slug"] / f"{result['date']}-{result['commit']}.json"
+        kind = "" if result["kind"] == "bench" else "-" + slug(result["kind"])
+        path = path / result["device"]["slug"] / f"{result['date'][:10]}-{result['commit']}{kind}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

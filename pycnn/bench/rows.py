@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 import numpy as np
@@ -22,8 +22,8 @@ class Row:
         op: the kernel op it spends its time in, "" for a mixture.
         work: setting -> FLOP, bytes, or 0 where no rate is given.
         unit: "FLOP/s", "B/s" or "" of the rate.
-        prepare: setting -> the contest; None for what a process of its own measures.
-        probe: () -> one side's value by library name ("pycnn", "torch"), with the quantity "s" or "B".
+        prepare: setting -> the contest; None for what processes of their own measure.
+        probe: library ("pycnn", "torch") -> its value from a new process.
         quantity: "s" (time) or "B" (memory); less is better.
     """
 
@@ -112,7 +112,7 @@ def rows() -> Iterator[Row]:
     for name, row in memory_bound.ROWS.items():
         yield _memory_row(name, row)
     yield Row("overhead", "relu of 8 numbers", "relu", prepare=_small_relu)
-    yield Row("overhead", "convolution 3×3 of 1×1×8×8", "conv2d_forward", prepare=lambda s: convolution.contest(s, SMALL, "forward"))
+    yield replace(convolution_row(SMALL, "forward"), name="convolution 3×3 of 1×1×8×8", unit="", work=lambda _: 0.0)
     yield Row("import", "import", probe=process.import_seconds)
     yield Row("peak memory", "above import", probe=lambda lib: _growth(process.training_memory(lib)), quantity="B")
     yield Row("peak memory", "whole process", probe=lambda lib: process.training_memory(lib)["peak"], quantity="B")

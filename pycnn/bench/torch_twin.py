@@ -63,5 +63,5 @@ def torch_model(name: str, **options):
         twin = types.ModuleType(f"{PACKAGE}.models.{source.__name__.rpartition('.')[2]}")
         twin.__package__ = f"{PACKAGE}.models"
         sys.modules[twin.__name__] = twin
-        exec(compile(inspect.getsource(source), source.__file__, "exec"), twin.__dict__)
+        exec(compile(inspect.getsource(source), inspect.getfile(source), "exec"), twin.__dict__)
     return builders[name](**options)

@@ -1,7 +1,6 @@
 """Data sets and the loader that cuts them into batches.
 
-``train, test = pycnn.data.load("digits")`` needs no download; "mnist" and "fashion-mnist" read IDX files from a
-folder.
+``train, test = pycnn.data.load("digits")`` needs no download; "mnist" and "fashion-mnist" read IDX files.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ class Dataset:
         images: uint8 (n, C, H, W).
         labels: int64 (n,), indices into `classes`.
         classes: one name per class.
-        mean, std: of the training pixels / 255 before any margin is added; :meth:`normalize` subtracts and divides
-            by them.
+        mean, std: of the training pixels / 255 without margins; :meth:`normalize` subtracts and divides by them.
     """
 
     name: str

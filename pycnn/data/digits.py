@@ -1,5 +1,4 @@
-"""The UCI optical digits: 1,797 scans of handwriting, shipped with pycnn (``uci_digits/``; its README holds origin
-and license).
+"""The UCI optical digits: 1,797 scans of handwriting (origin and license: ``uci_digits/README.md``).
 
 Split "stratified" is fixed by the indices in ``uci_digits/test_indices.txt``, the output of this script
 (RandomState's numbers are frozen by NumPy; a test runs it again)::
@@ -10,7 +9,7 @@ Split "stratified" is fixed by the indices in ``uci_digits/test_indices.txt``, t
     count[np.argsort(count - share, kind="stable")[: 360 - count.sum()]] += 1    # largest remainders
     test = np.sort(np.concatenate([shuffle(np.flatnonzero(labels == c))[: count[c]] for c in range(10)]))
 
-"last360" tests on the last 360 in file order. Neighbors in the file were written by one hand, so it asks for hands
+"last360" tests on the last 360 in file order. Neighbors in the file tend to be of one hand, so it asks for hands
 the net has hardly seen: a few percent more errors.
 """
 

@@ -16,9 +16,8 @@ ORDER, SHIFT = 0, 1  # what a random stream is for
 class DataLoader:
     """Cuts a data set into batches ``(images, labels)``: float32 (n, C, H, W) and int64 (n,) Tensors.
 
-    Order and shifts are functions of seed and epoch alone, drawn from Philox's raw 64-bit numbers, which NumPy
-    keeps unchanged between versions. Every ``for`` over the loader is one epoch; after its last batch `epoch` goes
-    up by one.
+    Order and shifts are functions of seed and epoch alone, drawn from Philox's raw 64-bit numbers, which NumPy keeps
+    unchanged between versions. Every ``for`` over the loader is one epoch; after its last batch `epoch` goes up by one.
 
     Args:
         dataset: what to cut.
@@ -117,6 +116,5 @@ def shift_images(images: np.ndarray, shifts: np.ndarray) -> np.ndarray:
     padded = np.pad(images, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
     rows = reach - shifts[:, :1] + np.arange(H)
     columns = reach - shifts[:, 1:] + np.arange(W)
-    return padded[
-        np.arange(N)[:, None, None, None], np.arange(C)[:, None, None], rows[:, None, :, None], columns[:, None, None, :]
-    ]
+    n, c = np.arange(N)[:, None, None, None], np.arange(C)[:, None, None]
+    return padded[n, c, rows[:, None, :, None], columns[:, None, None, :]]

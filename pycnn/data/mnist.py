@@ -121,7 +121,8 @@ def download(name: str, file: str, urls, sha256: str, folder: Path) -> Path:
     Raises:
         DataError: no mirror could be reached, or what came is not the file.
     """
-    import urllib.request  # 30 ms, and seldom needed
+    import http.client  # 30 ms, and seldom needed
+    import urllib.request
 
     target = folder / file
     temporary = folder / f".{file}.{os.getpid()}.part"
@@ -134,7 +135,7 @@ def download(name: str, file: str, urls, sha256: str, folder: Path) -> Path:
                     if not answer.geturl().startswith("https://"):
                         raise OSError("redirected away from https")
                     content = answer.read()
-            except OSError as error:  # URLError and timeouts are OSErrors
+            except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
                 reasons.append(f"{url}: {getattr(error, 'reason', error)}")
                 continue
             if hashlib.sha256(content).hexdigest() != sha256:

@@ -1,11 +1,9 @@
-"""LeNet-5 (LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", Proc.
-IEEE 86(11)).
+"""LeNet-5 (LeCun, Bottou, Bengio, Haffner 1998: Gradient-based learning applied to document recognition).
 
-Layers are named as in the paper: C1, (S2), C3, (S4), C5, F6, output. This is the form in which the net is used
-today; it differs from the paper's in
+Proceedings of the IEEE 86(11). Layers are named as in the paper: C1, (S2), C3, (S4), C5, F6, output. This is the form
+in which the net is used today; it differs from the paper's in
 - S2, S4: maximum over 2×2. There: mean, times a learned coefficient per map, plus a learned bias, then a sigmoid.
-- C3: every map sees all 6 maps of S2. There: 3, 4 or 6 of them, by a table, to break symmetry (60 connections
-  instead of 96).
+- C3: every map sees all 6 maps of S2 (96 connections). There: 3, 4 or 6 of them, by a table, to break symmetry (60).
 - C5: written as the fully connected layer that a 5×5 convolution on 5×5 maps is.
 - ReLU. There: 1.7159·tanh(2x/3).
 - output: 10 logits for softmax and cross entropy. There: Euclidean radial basis functions around fixed 7×12 bitmaps.

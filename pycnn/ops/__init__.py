@@ -3,23 +3,19 @@
 Where PyTorch has the op as a Tensor method or operator, so has :class:`pycnn.Tensor`; they are attached here.
 """
 
-import importlib
-import pathlib
-
 from ..tensor import Tensor
 from .activation import relu, relu6, sigmoid, tanh
 from .conv2d import conv2d
+from .conv_bn import bn_conv, conv_bn
 from .elementwise import add, div, exp, log, mul, neg, sqrt, sub
 from .gemm import linear, matmul
 from .loss import cross_entropy
+from .normalization import batch_norm
+from .pool2d import avg_pool2d, max_pool2d
+from .random import dropout
 from .reduce import argmax, max, mean, sum  # noqa: A004
 from .shape import cast, flatten, permute, reshape, transpose
 from .softmax import log_softmax, softmax
-
-for _f in sorted(pathlib.Path(__file__).parent.glob("*.py")):
-    if _f.stem in ("pool2d", "normalization", "random", "conv_bn"):
-        _m = importlib.import_module("." + _f.stem, __name__)
-        globals().update({n: v for n, v in vars(_m).items() if not n.startswith("_") and getattr(v, "__module__", None) == _m.__name__})
 
 for _op in (add, argmax, div, exp, flatten, log, log_softmax, matmul, max, mean, mul, neg, relu, sigmoid, softmax, sqrt, sub, sum,
             tanh, transpose):  # fmt: skip
@@ -31,3 +27,9 @@ Tensor.__radd__, Tensor.__rmul__ = add, mul
 Tensor.__rsub__ = lambda self, other: sub(other, self)
 Tensor.__rtruediv__ = lambda self, other: div(other, self)
 Tensor.__neg__, Tensor.__matmul__ = neg, matmul
+
+__all__ = [
+    "add", "argmax", "avg_pool2d", "batch_norm", "bn_conv", "cast", "conv2d", "conv_bn", "cross_entropy", "div", "dropout", "exp",
+    "flatten", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d", "mean", "mul", "neg", "permute", "relu", "relu6",
+    "reshape", "sigmoid", "softmax", "sqrt", "sub", "sum", "tanh", "transpose",
+]  # fmt: skip

@@ -46,6 +46,10 @@ class _Conv2d(Function):
         if self.needs[0]:
             dx, accumulate = self.grad_buffer(0)
             self.run("conv2d_backward_data", self.problem(*self.shapes, accumulate), dy.dtype, dy, weight, dx)
+        self.sum_gradients(dy, x)
+
+    def sum_gradients(self, dy, x):
+        """The gradients of weight and bias."""
         if self.needs[1]:
             write_sums(self, 1, lambda dweight, add: self.run(
                 "conv2d_backward_weight", self.problem(*self.shapes, add), dy.dtype, dy, x, dweight))
@@ -68,6 +72,8 @@ def _check(x, weight, bias, stride, padding, dilation, groups):
         raise ValueError(f"conv2d: dilation should be greater than zero, got {dilation}")
     if min(padding) < 0:
         raise ValueError(f"conv2d: negative padding is not supported, got {padding}")
+    if max(*stride, *padding, *dilation) >= 1 << 30:
+        raise ValueError(f"conv2d: stride {stride}, padding {padding} and dilation {dilation} must be below 2^30")
     out_channels, in_channels = weight.shape[:2]
     if out_channels % groups or out_channels < groups:
         raise ShapeError(f"conv2d: weight has {out_channels} output channels, which groups = {groups} must divide")
@@ -91,25 +97,9 @@ def _output_extent(axis, size, before, after, kernel, stride, dilation):
     return (padded - reach) // stride + 1
 
 
-def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-    """2-D convolution (cross-correlation).
-
-    Args:
-        input: (N, C, H, W).
-        weight: (K, C / groups, R, S).
-        bias: (K,) or None.
-        stride, dilation: one integer or two (vertical, horizontal).
-        padding: likewise, zeros on both sides; or 'valid' (none) or 'same' (P = H, Q = W; stride 1 only; an odd zero goes
-            after the image).
-        groups: C and K are cut into this many independent convolutions.
-
-    Returns:
-        (N, K, P, Q) with P = floor((H + 2·padding - dilation·(R - 1) - 1) / stride) + 1, Q likewise.
-
-    Raises:
-        ShapeError: the shapes do not fit together; the message shows the numbers.
-        DTypeError: the arrays have different types.
-        ValueError: stride, dilation, groups or padding make no convolution.
+def geometry(input, weight, bias, stride, padding, dilation, groups):
+    """What :class:`_Conv2d` is made of: stride, zeros before the image, dilation, groups and the output's size. Refuses what is
+    no convolution.
     """
     for name, axes, tensor in (("input", "(N, C, H, W)", input), ("weight", "(K, C / groups, R, S)", weight)):
         if tensor.ndim != 4:
@@ -130,6 +120,28 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, 
         _output_extent(axis, input.shape[2 + i], before[i], after[i], weight.shape[2 + i], stride[i], dilation[i])
         for i, axis in enumerate(("height", "width"))
     )
-    return _Conv2d(stride, before, dilation, groups, size)(as_image(input), as_image(weight), bias)
+    return stride, before, dilation, groups, size
 
 
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    """2-D convolution (cross-correlation).
+
+    Args:
+        input: (N, C, H, W).
+        weight: (K, C / groups, R, S).
+        bias: (K,) or None.
+        stride, dilation: one integer or two (vertical, horizontal).
+        padding: likewise, zeros on both sides; or 'valid' (none) or 'same' (P = H, Q = W; stride 1 only; an odd zero goes
+            after the image).
+        groups: C and K are cut into this many independent convolutions.
+
+    Returns:
+        (N, K, P, Q) with P = floor((H + 2·padding - dilation·(R - 1) - 1) / stride) + 1, Q likewise.
+
+    Raises:
+        ShapeError: the shapes do not fit together; the message shows the numbers.
+        DTypeError: the arrays have different types.
+        ValueError: stride, dilation, groups or padding make no convolution.
+    """
+    made_of = geometry(input, weight, bias, stride, padding, dilation, groups)
+    return _Conv2d(*made_of)(as_image(input), as_image(weight), bias)

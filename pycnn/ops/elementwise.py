@@ -80,9 +80,9 @@ class _Binary(Function):
         if t.layout == "image":
             n, h, w, c = strides
             strides = (n, c, h, w)
-        strides = [0 if extent == 1 else stride for extent, stride in zip(t.shape, strides, strict=True)]
-        strides = [0] * (len(self.shape) - len(strides)) + strides
-        return tuple(strides[axis] for axis in self.order)
+        steps = [0 if extent == 1 else stride for extent, stride in zip(t.shape, strides, strict=True)]
+        steps = [0] * (len(self.shape) - len(steps)) + steps
+        return tuple(steps[axis] for axis in self.order)
 
     def extents(self):
         """The shape of y in memory."""
@@ -120,7 +120,7 @@ class _Binary(Function):
             dx, accumulate = self.grad_buffer(i)
             return self.run(kernel, (d.size, int(accumulate)), d.dtype, d, dx)
         strides = self.walks[i]
-        repeated = [axis for axis, (stride, extent) in enumerate(zip(strides, d.shape, strict=True)) if not stride and extent != 1]
+        repeated = [axis for axis in range(d.ndim) if not strides[axis] and d.shape[axis] != 1]
         kept = [axis for axis in range(d.ndim) if axis not in repeated]
         if repeated:
             total = self.empty([d.shape[axis] for axis in kept], d.dtype)

@@ -64,8 +64,15 @@ class _CrossEntropy(Function):
         self.run("cross_entropy_backward", problem, logits.dtype, *arrays)
 
 
-def cross_entropy(input: Tensor, target, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
-                  label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    input: Tensor,
+    target,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Softmax and negative log-likelihood of class indices in one.
 
     Args:

@@ -2,8 +2,7 @@
 
 A checkpoint is a folder such as ``0007-step-00000315`` (the seventh save, after 315 steps):
 
-- ``model.safetensors``: parameters and buffers under their `state_dict` names and shapes; any safetensors reader
-  opens it.
+- ``model.safetensors``: parameters and buffers by `state_dict` name and shape; any safetensors reader opens it.
 - ``optimizer.safetensors``: the optimizer's state, among it what lives on the device (step, learning rate).
 - ``state.json``: everything else, the sha256 of every tensor, and the sha256 of itself.
 
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 FORMAT = "pycnn checkpoint 1"
+FILES = ("model.safetensors", "optimizer.safetensors")
 NAME = re.compile(r"\d+-step-\d+")
 MOST_STATE_BYTES = 64 << 20
 
@@ -92,7 +92,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, keep: int = 2, k
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
     from safetensors.numpy import save
 
-    parts = {"model.safetensors": checkpoint.model, "optimizer.safetensors": checkpoint.optimizer}
+    parts = dict(zip(FILES, (checkpoint.model, checkpoint.optimizer), strict=True))
     content = {
         "format": FORMAT,
         "state": checkpoint.state,
@@ -187,14 +187,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if content.pop("sha256", None) != _digest_json(content):
             raise CheckpointError(f"{path} is damaged: the sha256 of state.json is wrong")
         parts = {}
-        for file, digests in content["tensors"].items():
+        for file in FILES:
+            digests = content["tensors"][file]
             parts[file] = _tensors((path / file).read_bytes())
             if parts[file].keys() != digests.keys():
                 raise CheckpointError(f"{path} is damaged: {file} does not hold the tensors state.json lists")
             for name, array in parts[file].items():
                 if _digest(array) != digests[name]:
                     raise CheckpointError(f"{path} is damaged: the sha256 of {name} in {file} is wrong")
-        return Checkpoint(parts["model.safetensors"], parts["optimizer.safetensors"], content["state"], path)
+        return Checkpoint(parts[FILES[0]], parts[FILES[1]], content["state"], path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged or incomplete ({type(error).__name__}: {error})") from error
 

@@ -8,8 +8,7 @@ import threading
 
 
 class Interrupted(SystemExit):
-    """Training was stopped by a signal after saving; uncaught, the process exits with 128 + the signal's number
-    (130, 143)."""
+    """Training was stopped by a signal, after saving. Uncaught, the process exits with 128 + its number: 130 or 143."""
 
     def __init__(self, number: int):
         super().__init__(128 + number)

@@ -14,9 +14,8 @@ from typing import Any
 class CsvLog:
     """A CSV file that grows by a row at a time. Its first column must be `step`.
 
-    Opened again after a crash, it drops a half-written last line and all rows later than `last_step`, so that a
-    resumed run leaves the file of an uninterrupted one. Rows that do not fit on a full disk wait in memory for the
-    next call.
+    Opened again after a crash, it drops damaged lines and all rows later than `last_step`, so that a resumed run
+    leaves the file of an uninterrupted one. Rows that do not fit on a full disk wait in memory for the next call.
     """
 
     def __init__(self, path: str | Path, columns: tuple[str, ...], last_step: int = 0):
@@ -26,7 +25,7 @@ class CsvLog:
         kept = [",".join(columns).encode() + b"\n"]
         if self.path.exists():
             lines = self.path.read_bytes().splitlines(keepends=True)[1:]
-            kept += [line for line in lines if line.endswith(b"\n") and int(line.split(b",")[0]) <= last_step]
+            kept += [line for line in lines if self._whole(line) and int(line.split(b",")[0]) <= last_step]
         content = b"".join(kept)
         if not self.path.exists() or self.path.read_bytes() != content:
             from .checkpoint import replace_durably
@@ -52,6 +51,13 @@ class CsvLog:
         self._size += len(content)
         self._waiting, self.failed = [], None
 
+    def _whole(self, line: bytes) -> bool:
+        return line.endswith(b"\n") and line.count(b",") == len(self.columns) - 1 and line.split(b",")[0].isdigit()
+
+    def sync(self) -> None:
+        """Wait until the disk has all rows, so that no checkpoint is ahead of them after a power failure."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -64,8 +70,7 @@ def read_rows(path: str | Path) -> list[dict[str, float]]:
 
 
 class Progress:
-    """A progress bar on a terminal; elsewhere one line per epoch, and one every `every` seconds within long
-    epochs."""
+    """A progress bar on a terminal; elsewhere lines, one every `every` seconds within long epochs."""
 
     def __init__(self, epochs: int, steps_per_epoch: int, live: bool | None = None, every: float = 10.0):
         self.epochs, self.steps_per_epoch, self.every = epochs, steps_per_epoch, every

@@ -51,7 +51,9 @@ def _draw_curves(figure, epochs: list[dict]) -> None:
         error.plot(x, [100 * (1 - row[f"{part}_accuracy"]) for row in epochs], color=color)
     loss.set(ylabel="loss", yscale="log", title="learning")
     loss.legend(frameon=False)
-    error.set(ylabel="error in %", yscale="symlog", xlabel="epoch", ylim=(0, None))
+    error.set_yscale("symlog", linthresh=1)  # 0 has a place on it
+    ticks = (0, 1, 2, 5, 10, 20, 50, 100)
+    error.set(ylabel="error in %", xlabel="epoch", ylim=(0, None), yticks=ticks, yticklabels=map(str, ticks))
 
 
 def _draw_filters(figure, weight: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -68,6 +69,8 @@ class Config:
                 raise RunError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.schedule not in SCHEDULES:
             raise RunError(f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
+        if self.split != "stratified" and self.data != "digits":
+            raise RunError(f"only digits can be split another way, {self.data} comes in two parts")
         parse_kernels(self.kernels)
 
 
@@ -83,10 +86,10 @@ def train(given: dict, output: str | Path | None = None, resume: str | Path | No
     """Start or resume a run; returns its result, which ``result.json`` holds too.
 
     Args:
-        given: settings of :class:`Config` that were asked for; the data set's recipe and the defaults fill in the
-            rest. output: a new folder; left out, ``runs/<date>-<time>-<model>-<data>``. resume: a run's folder, or
-            "auto": `output` if that is a run, else the newest unfinished run of this model and data; if there is
-            none, a new one.
+        given: settings of :class:`Config` that were asked for; the data set's recipe and the defaults fill in the rest.
+        output: a new folder; left out, ``runs/<date>-<time>-<model>-<data>``.
+        resume: a run's folder, or "auto": `output` if that is a run, else the newest unfinished run of this model and
+            data; if there is none, a new one.
         live: progress bar or plain lines; left out, as the terminal allows.
 
     Raises:
@@ -151,8 +154,9 @@ def _run(trainer: Trainer, config: Config, folder: Path, resumed: bool) -> dict:
 def _report(config: Config, folder: Path, trainer: Trainer, seconds: float) -> dict:
     loss, accuracy, predictions = trainer.evaluate()
     test = trainer.test_loader.dataset
-    kernels = backend.versions_used()
-    print("kernels: " + "  ".join(f"{op}:{'/'.join(versions)}" for op, versions in kernels.items()))
+    kernels = trainer.kernels()
+    names = [f"{op}:{version}" for op, versions in kernels.items() for version in versions]
+    print(textwrap.fill("  ".join(names), 110, initial_indent="kernels: ", subsequent_indent=" " * 9))
     for line in trainer.changed_versions():
         print(f"other kernels than before the run was resumed, its bits may differ: {line}")
     result = {

@@ -73,6 +73,8 @@ class Trainer:
         self.best: dict = {"step": 0, "accuracy": 0.0}
         self.last_checkpoint: Path | None = None
         self.saved = True  # whether the latest attempt to write a checkpoint succeeded
+        self._steps: CsvLog | None = None
+        self._epochs: CsvLog | None = None
         self._versions_before: dict[str, list[str]] = {}
 
     # ---- the loop ----
@@ -162,7 +164,7 @@ class Trainer:
             "sums": dict(self.sums),
             "best": dict(self.best),
             "random": random.get_state(),
-            "kernels": backend.versions_used(),
+            "kernels": self.kernels(),
             "config": self.config,
             "made_by": {"python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine()},
         }
@@ -199,8 +201,11 @@ class Trainer:
             if array.dtype.kind not in "iu" and not np.isfinite(array.astype(np.float64)).all():
                 raise TrainingError(f"step {self.step}: {name} is not finite after the update; {self._advice()}")
         try:
+            for log in (self._steps, self._epochs):
+                if log is not None:
+                    log.sync()
             self.last_checkpoint = save_checkpoint(self.folder / "checkpoints", snapshot, keep_step=self.best["step"])
-        except CheckpointError as error:
+        except (CheckpointError, OSError) as error:
             self.progress.say(f"not saved: {error}")
             self.saved = False
         else:
@@ -212,6 +217,11 @@ class Trainer:
             command = f"; go on with: pycnn train --resume {self.folder}" if self.config else ""
             self.progress.say(f"saved {self.last_checkpoint}{command}")
         raise Interrupted(number)
+
+    def kernels(self) -> dict[str, list[str]]:
+        """The kernel versions that ran: op -> names, those of before the run was resumed included."""
+        both = self._versions_before, backend.versions_used()
+        return {op: sorted({*both[0].get(op, ()), *both[1].get(op, ())}) for op in sorted({*both[0], *both[1]})}
 
     def changed_versions(self) -> list[str]:
         """Kernels that run in other versions than before the run was resumed, so that bits may differ."""
@@ -225,7 +235,6 @@ class Trainer:
     # ---- reporting ----
 
     def _open_logs(self) -> None:
-        self._steps = self._epochs = None
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._steps = CsvLog(self.folder / "steps.csv", STEP_COLUMNS, self.step)
@@ -237,6 +246,7 @@ class Trainer:
         for log in (self._steps, self._epochs):
             if log is not None:
                 log.close()
+        self._steps = self._epochs = None
 
     def _log_step(self, epoch: int, loss: float) -> None:
         if self._steps is not None:

@@ -168,8 +168,13 @@ POOL2D = [
     pool2d("divisor_override", "avg_pool2d", 3, 2, 1, divisor_override=5),
 ]
 
+
+def activation(op, name, make):
+    return Case(f"activation/{op}_{name}", lambda F, x: getattr(F, op)(x), {"x": make})
+
+
 ACTIVATION = [
-    Case(f"activation/{op}_{name}", (lambda op: lambda F, x: getattr(F, op)(x))(op), {"x": make})
+    activation(op, name, make)
     for op in ("relu", "tanh", "sigmoid")
     for name, make in {"normal": normal(5, 7, scale=3), "image": normal(2, 3, 4, 5), "special": special}.items()
 ]
@@ -215,7 +220,9 @@ STATISTICS = {"running_mean": normal(5), "running_var": positive(5)}
 
 
 def batch_norm(name, training, affine=True, running=True, shape=(4, 5, 3, 7), **options):
-    inputs = {"x": normal(*shape)} | ({"weight": normal(5), "bias": normal(5)} if affine else {}) | (STATISTICS if running else {})
+    inputs = {"x": normal(*shape)} | (STATISTICS if running else {})
+    if affine:
+        inputs |= {"weight": normal(5), "bias": normal(5)}
 
     def function(F, x, weight=None, bias=None, running_mean=None, running_var=None):
         y = F.batch_norm(x, running_mean, running_var, weight, bias, training, **options)
@@ -244,15 +251,14 @@ BROADCASTS = {
     "channels_of_four_axes": ((1, 3, 1, 1), (2, 3, 4, 5)),
     "last_axis_of_four": ((2, 3, 4, 5), (5,)),
 }
-ELEMENTWISE = [
-    Case(
-        f"elementwise/{op}_{name}",
-        (lambda f: lambda F, a, b: f(a, b))(f),
-        {"a": normal(*a), "b": positive(*b) if op == "div" else normal(*b)},
-    )
-    for op, f in OPERATORS.items()
-    for name, (a, b) in BROADCASTS.items()
-] + [
+
+
+def operator(op, name, a, b):
+    inputs = {"a": normal(*a), "b": positive(*b) if op == "div" else normal(*b)}
+    return Case(f"elementwise/{op}_{name}", lambda F, a, b: OPERATORS[op](a, b), inputs)
+
+
+ELEMENTWISE = [operator(op, name, a, b) for op in OPERATORS for name, (a, b) in BROADCASTS.items()] + [
     Case("elementwise/number_on_the_left", lambda F, x: 2 * x + (1 - x) + 3 / x, {"x": positive(4, 5)}),
     Case("elementwise/number_on_the_right", lambda F, x: (x - 0.25) / 3 + x * 1.5 + 1, {"x": normal(4, 5)}),
     Case("elementwise/neg", lambda F, x: -x, {"x": normal(4, 5)}),
@@ -260,20 +266,35 @@ ELEMENTWISE = [
     Case("elementwise/log", lambda F, x: F.log(x), {"x": positive(4, 5)}),
     Case("elementwise/sqrt", lambda F, x: F.sqrt(x), {"x": positive(4, 5)}),
     Case("elementwise/used_twice", lambda F, x: x * x + x, {"x": normal(4, 5)}),
-    Case("elementwise/image_plus_plain", lambda F, x, b: F.relu(F.max_pool2d(x, 2) + b), {"x": normal(2, 3, 4, 6), "b": normal(2, 3)}),
+    Case(
+        "elementwise/image_plus_plain",
+        lambda F, x, b: F.relu(F.max_pool2d(x, 2) + b),
+        {"x": normal(2, 3, 4, 6), "b": normal(2, 3)},
+    ),
 ]
 
+
+def reduction(op, name, *shape, make=normal, **options):
+    return Case(f"reduce/{op}_{name}", lambda F, x: getattr(x, op)(**options), {"x": make(*shape)})
+
+
 REDUCE = [
-    Case(f"reduce/{op}_{name}", (lambda op, o: lambda F, x: getattr(x, op)(**o))(op, options), {"x": normal(*shape)})
+    case
     for op in ("sum", "mean")
-    for name, shape, options in (
-        ("all", (6, 7), {}),
-        ("rows", (6, 7), {"dim": 0}),
-        ("last_kept", (6, 7), {"dim": -1, "keepdim": True}),
-        ("image_channels", (2, 3, 4, 5), {"dim": (0, 2, 3)}),
-        ("image_pixels_kept", (2, 3, 4, 5), {"dim": (2, 3), "keepdim": True}),
-        ("middle", (3, 4, 5), {"dim": 1}),
+    for case in (
+        reduction(op, "all", 6, 7),
+        reduction(op, "rows", 6, 7, dim=0),
+        reduction(op, "last_kept", 6, 7, dim=-1, keepdim=True),
+        reduction(op, "middle", 3, 4, 5, dim=1),
+        reduction(op, "image_channels", 2, 3, 4, 5, dim=(0, 2, 3)),
+        reduction(op, "image_pixels_kept", 2, 3, 4, 5, dim=(2, 3), keepdim=True),
     )
+] + [
+    reduction("max", "all", 6, 7),
+    reduction("max", "all_ties", 6, 7, make=ties),
+    reduction("max", "rows", 6, 7, dim=0),
+    reduction("max", "last_kept_ties", 6, 7, make=ties, dim=-1, keepdim=True),
+    reduction("max", "image_channels", 2, 3, 4, 5, dim=1),
 ]
 
 SHAPE = [

@@ -52,6 +52,7 @@ class Torch:
 
         from pycnn.bench.torch_twin import torch_model
 
+        torch.set_num_threads(1)  # its threads spin while they wait, which small work on a busy machine does not survive
         self.torch, self.optim, self.create_model = torch, torch.optim, torch_model
 
     def __getattr__(self, op):

@@ -1,8 +1,8 @@
 """Store what PyTorch computes for every case: ``python tests/torch_reference/make.py`` (needs PyTorch).
 
-Writes one ``<family>.npz`` beside itself with, for each case, ``case:input/…``, ``case:upstream/…`` (gradients that arrive at the
-outputs), ``case:output/…`` and ``case:gradient/…``, and ``torch_version``; and ``lenet5_agreement.npz`` (see ``agreement.py``). Inputs are seeded, so a run changes nothing but what
-another version of PyTorch rounds otherwise.
+Writes one ``<family>.npz`` beside itself with, for each case, ``case:input/…``, ``case:upstream/…`` (gradients that arrive at
+the outputs), ``case:output/…`` and ``case:gradient/…``, and ``torch_version``; and ``lenet5_agreement.npz`` (``agreement.py``).
+Inputs are seeded, so a run changes nothing but what another version of PyTorch rounds otherwise.
 """
 
 from __future__ import annotations

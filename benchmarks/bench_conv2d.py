@@ -1,0 +1,8 @@
+"""The three passes of LeNet-5's convolutions and of ten layers of larger nets."""
+
+from conftest import over
+
+
+@over("convolution", "grouped convolution")
+def test_conv2d(measure, row, side):
+    measure(row, side)

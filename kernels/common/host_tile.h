@@ -1,0 +1,138 @@
+// The host micro-kernel: every product of the CPU's "host" versions is made of register tiles computed here.
+// A tile of c (kTileRows x 2 vectors) stays in registers while k advances: two vector loads of b and one broadcast per row
+// of a feed 2 * kTileRows multiply-adds. GCC's vector types, no intrinsics: the same source is AVX-512, AVX, SSE and NEON.
+#pragma once
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "launch.h"
+
+namespace pycnn::host {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64, kTileRows = 14;  // 28 sums + 2 of b + 1 of a, of 32 registers
+#elif defined(__AVX__)
+inline constexpr int kVectorBytes = 32, kTileRows = 6;  // 12 + 2 + 1 of 16
+#elif defined(__aarch64__)
+inline constexpr int kVectorBytes = 16, kTileRows = 12;  // 24 + 2 + 3 of 32
+#else
+inline constexpr int kVectorBytes = 16, kTileRows = 6;  // SSE: 12 + 2 + 1 of 16
+#endif
+
+template <class T> struct Simd {
+  static constexpr int lanes = kVectorBytes / sizeof(T);
+  typedef T type __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));  // loads from any T*
+};
+template <class T> using Vec = typename Simd<T>::type;
+template <class T> inline constexpr int kLanes = Simd<T>::lanes;
+template <class T> inline constexpr int kTileColumns = 2 * kLanes<T>;
+template <class T> inline constexpr int kSlack = kLanes<T> / 2 - 1;  // elements a copied row may run over its end
+template <class T> inline constexpr int kDepth = 1024 / sizeof(T);   // most terms of a block: its tile of b fills half of L1
+template <class T> inline constexpr int kRowStride = kDepth<T> + kLanes<T>;  // off a power of two, room to copy whole vectors
+inline constexpr int kBlockRows = 8 * kTileRows;                             // rows of a packed at once
+template <class T> inline constexpr int kColumnStride = kBlockRows + kLanes<T>;
+template <class T> inline constexpr int kBlockSize = std::max(kBlockRows * kRowStride<T>, kDepth<T>* kColumnStride<T>);
+inline constexpr int kLocalColumns = 192;  // columns of b packed on the stack of the thread that uses them
+inline constexpr int kBlockColumns = 512;  // columns of b that meet them
+
+#ifdef __clang__
+#define PYCNN_UNROLL _Pragma("unroll")
+#else
+#define PYCNN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+template <class T> Vec<T> load(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
+template <class T> void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = v; }
+
+inline int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
+
+// How the packed block of a lies in memory: rows[m][kRowStride] or columns [k][stride].
+enum class Layout { rows, columns };
+
+// What becomes of a tile: c (+)= sums (+ bias). row[m] is where row m of c starts.
+template <class T> struct Tile {
+  T* const* row;
+  int64_t column;   // first column in c
+  int64_t columns;  // of it that exist
+  const T* bias;    // of this column; nullptr for none
+  bool add;         // += what is there
+};
+
+// Copies exactly n elements, at most `most`, a power of two.
+template <class T, int most> void copy_few(const T* in, int64_t n, T* out) {
+  PYCNN_UNROLL
+  for (int size = most; size > 0; size /= 2) {
+    if (!(n & size)) continue;
+    std::memcpy(out, in, size * sizeof(T));
+    in += size, out += size;
+  }
+}
+
+// The sums of one tile over `depth` terms: a's block as laid out, b's block depth x vectors.
+template <class T, Layout layout, int rows, int vectors>
+void tile_product(int64_t depth, const T* a, int64_t a_stride, const T* b, const Tile<T>& c) {
+  constexpr int L = kLanes<T>;
+  Vec<T> sum[rows][vectors] = {};
+  for (int64_t k = 0; k < depth; k++) {
+    Vec<T> bk[vectors];
+    PYCNN_UNROLL
+    for (int v = 0; v < vectors; v++) bk[v] = load(b + v * L);
+    PYCNN_UNROLL
+    for (int m = 0; m < rows; m++) {
+      const T am = layout == Layout::rows ? a[m * kRowStride<T>] : a[m];
+      PYCNN_UNROLL
+      for (int v = 0; v < vectors; v++) sum[m][v] += am * bk[v];
+    }
+    a += layout == Layout::rows ? 1 : a_stride;
+    b += vectors * L;
+  }
+
+  constexpr int width = vectors * L;
+  const bool whole = c.columns == width;
+  T edge[width] = {}, bias[width] = {};
+  if (c.bias) copy_few<T, width>(c.bias, c.columns, bias);
+  PYCNN_UNROLL
+  for (int m = 0; m < rows; m++) {
+    T *const row = c.row[m] + c.column, *const out = whole ? row : edge;
+    if (!whole && c.add) copy_few<T, width>(row, c.columns, edge);
+    PYCNN_UNROLL
+    for (int v = 0; v < vectors; v++) {
+      if (c.bias) sum[m][v] += load(bias + v * L);
+      if (c.add) sum[m][v] += load(out + v * L);
+      store(out + v * L, sum[m][v]);
+    }
+    if (!whole) copy_few<T, width>(edge, c.columns, row);
+  }
+}
+
+template <class T> using TileProduct = void (*)(int64_t, const T*, int64_t, const T*, const Tile<T>&);
+
+// The kernel for a tile of `rows` x `vectors`: every height has its own, so a remainder wastes no row.
+template <class T, Layout layout, int... r>
+TileProduct<T> tile_kernel(int rows, int vectors, std::integer_sequence<int, r...>) {
+  static constexpr TileProduct<T> one[] = {tile_product<T, layout, r + 1, 1>...};
+  static constexpr TileProduct<T> two[] = {tile_product<T, layout, r + 1, 2>...};
+  return (vectors == 1 ? one : two)[rows - 1];
+}
+
+// Vectors of the next tile of a block with so many columns left: two, or one where one is enough.
+template <class T> int tile_vectors(int64_t columns_left) { return columns_left > kLanes<T> ? 2 : 1; }
+
+// All tiles of a block: `rows` x `columns` of c from packed a and packed b. Tile j of b is `depth` x 1 or 2 vectors.
+template <class T, Layout layout>
+void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_stride, const T* b, T* const* row,
+                   int64_t column, const T* bias, bool add) {
+  const int64_t tiles = ceil_div(rows, kTileRows);
+  for (int64_t n = 0; n < columns; n += kTileColumns<T>) {
+    const int vectors = tile_vectors<T>(columns - n);
+    for (int64_t t = 0; t < tiles; t++) {
+      const int64_t m = t * rows / tiles, height = (t + 1) * rows / tiles - m;  // heights differ by at most 1
+      const auto kernel = tile_kernel<T, layout>(int(height), vectors, std::make_integer_sequence<int, kTileRows>{});
+      kernel(depth, layout == Layout::rows ? a + m * kRowStride<T> : a + m, a_stride, b + n * depth,
+             {row + m, column + n, std::min<int64_t>(columns - n, vectors * kLanes<T>), bias ? bias + n : nullptr, add});
+    }
+  }
+}
+
+}  // namespace pycnn::host

@@ -1,0 +1,107 @@
+/*
+batch_norm backward sums, version 2: rows are cut into pieces by shape, where version 1 has one thread walk down all of them.
+
+Math      dbias[c] = sum over rows of g,  dweight[c] = sum of g * (x - mean[c]) / sqrt(variance[c] + eps);
+          g = dy, but 0 where ReLU's output y is not positive
+Memory    dy, x, y: rows,C (c contiguous)   workspace: piece,2,C for each level   mean, variance, dweight, dbias: C
+Threads   V channels of a piece of 32 rows; then V channels of 16 pieces, level by level
+Limit     memory: the reading of dy, x and y
+Next      computing the sums in the convolution that makes dy
+Storage   float half bfloat16 double
+*/
+#include "rows.h"
+
+namespace pycnn {
+
+template <class T, int kMaxV, bool kReLU>
+__global__ void batch_norm_backward_sums_kernel2(const T* dy, const T* x, const T* y, const Accumulator<T>* mean,
+                                                 Accumulator<T>* partial, RowPieces pieces) {
+  using A = Accumulator<T>;
+  const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (pieces.outside(thread)) return;
+  const RowPiece part = pieces[thread];
+  const int64_t C = pieces.C;
+  for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    constexpr int V = decltype(lanes)::value;
+    A center[V], sum[V], product[V];
+    load_channels<V>(mean, c, A(0), center);
+    LANES for (int i = 0; i < V; i++) sum[i] = 0, product[i] = 0;
+    for (int64_t row = part.begin; row < part.end; row++) {
+      const auto dy_row = load_lanes<V>(dy + row * C + c), x_row = load_lanes<V>(x + row * C + c);
+      const auto y_row = load_lanes<V>((kReLU ? y : x) + row * C + c);
+      LANES for (int i = 0; i < V; i++) {
+        const A gradient = !kReLU || A(y_row[i]) > A(0) ? A(dy_row[i]) : A(0);
+        sum[i] += gradient;
+        product[i] += gradient * (A(x_row[i]) - center[i]);
+      }
+    }
+    store_lanes<V>(sum, partial + 2 * part.piece * C + c);
+    store_lanes<V>(product, partial + (2 * part.piece + 1) * C + c);
+  });
+}
+
+// Adds kFan pieces; the last of all writes the results.
+template <class T, int kMaxV>
+__global__ void batch_norm_join_sums(const Accumulator<T>* partial, Accumulator<T>* joined, RowPieces pieces,
+                                     const Accumulator<T>* variance, Accumulator<T>* dweight, Accumulator<T>* dbias,
+                                     BatchNormShape p) {
+  using A = Accumulator<T>;
+  const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (pieces.outside(thread)) return;
+  const RowPiece part = pieces[thread];
+  for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    constexpr int V = decltype(lanes)::value;
+    A sum[V], product[V];
+    LANES for (int i = 0; i < V; i++) sum[i] = 0, product[i] = 0;
+    for (int64_t piece = part.begin; piece < part.end; piece++) {
+      const auto more = load_lanes<V>(partial + 2 * piece * p.C + c),
+                 more_product = load_lanes<V>(partial + (2 * piece + 1) * p.C + c);
+      LANES for (int i = 0; i < V; i++) sum[i] += more[i], product[i] += more_product[i];
+    }
+    if (joined) {
+      store_lanes<V>(sum, joined + 2 * part.piece * p.C + c);
+      store_lanes<V>(product, joined + (2 * part.piece + 1) * p.C + c);
+      return;
+    }
+    for (int i = 0; i < V; i++) {
+      dbias[c + i] = sum[i];
+      dweight[c + i] = product[i] * inverse_deviation(variance[c + i], p.eps);
+    }
+  });
+}
+
+template <class T>
+void batch_norm_backward_sums2(const Plan& plan, Array dy, Array x, Array y, Array mean, Array variance, Array dweight,
+                               Array dbias) {
+  using A = Accumulator<T>;
+  const auto& p = plan.problem<BatchNormShape>();
+  with_lanes<T>(int(plan.config[0]), [&](auto V) {
+    const RowPieces pieces(p.rows, plan.config[1], p.C, V);
+    A* partial = plan.workspace_as<A>();
+    auto with_relu = [&](auto relu) {
+      launch<batch_norm_backward_sums_kernel2<T, V, relu>>(pieces.geometry(), dy.as<const T>(), x.as<const T>(), y.as<const T>(),
+                                                           mean.as<const A>(), partial, pieces);
+    };
+    if (y) with_relu(std::true_type{});
+    else with_relu(std::false_type{});
+    int64_t count = pieces.count;
+    do {
+      const RowPieces level(count, kFan, p.C, V);
+      A* joined = level.count > 1 ? partial + 2 * count * p.C : nullptr;
+      launch<batch_norm_join_sums<T, V>>(level.geometry(), (const A*)partial, joined, level, variance.as<const A>(),
+                                         dweight.as<A>(), dbias.as<A>(), p);
+      partial = joined, count = level.count;
+    } while (partial);
+  });
+}
+
+// Without rows there is nothing to join: version 1 writes the zeros.
+template <class T>
+const char* supports_rows(const BatchNormShape& p, const Request& request, Plan& plan) {
+  return p.rows ? supports_split_rows<T>(p, request, plan) : "there are no rows to cut";
+}
+
+REGISTER_VERSION(BatchNormBackwardSums, split_rows, 2, "pieces of rows, joined in a tree", supports_rows<STORAGE>,
+                 batch_norm_backward_sums2<STORAGE>);
+
+}  // namespace pycnn

@@ -1,0 +1,187 @@
+"""conv_bn and bn_conv against the same layers called one after the other."""
+
+import itertools
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers import DEVICE, bits, normal
+
+import pycnn
+from pycnn import Tensor, nn, ops
+from pycnn import backend as backends
+from pycnn.errors import DTypeError, GraphError, ShapeError
+
+
+def layers(bias=False, channels=6, before=False, training=True, dtype=np.float32, **options):
+    """A convolution 5 -> 6 and a batch norm after it (or before), with parameters that are not their defaults."""
+    pycnn.manual_seed(3)
+    conv, bn = nn.Conv2d(5, channels, 3, bias=bias, **options), nn.BatchNorm2d(5 if before else channels)
+    generator = np.random.default_rng(1)
+    for module in (conv, bn):
+        for tensor in vars(module).values():
+            if isinstance(tensor, Tensor) and tensor.data.dtype.kind == "f":
+                tensor.data[...] = generator.random(tensor.data.shape) + (0.5 if module is bn else -0.5)
+                if dtype != np.float32:
+                    tensor._set(tensor.data.astype(dtype), tensor.layout, tensor.requires_grad)
+    bn.training = training
+    return conv, bn
+
+
+def gradients(*tensors):
+    return [None if t is None or t.grad is None else t.grad.numpy() for t in tensors]
+
+
+def outcome(compute, conv, bn, x, add, dy):
+    """Everything that may depend on how it was computed."""
+    inputs = [x, conv.weight, conv.bias, bn.weight, bn.bias, add]
+    for t in inputs:
+        if t is not None:
+            t.zero_grad()
+    y = compute()
+    y.backward(dy)
+    return [y.numpy(), *gradients(*inputs), bn.running_mean.numpy(), bn.running_var.numpy(), bn.num_batches_tracked.numpy()]
+
+
+OPTIONS = [dict(), dict(bias=True, stride=2, padding=1), dict(padding="same", dilation=2)]
+
+
+@pytest.mark.parametrize("options, relu, shortcut, training", list(itertools.product(OPTIONS, *[(True, False)] * 3)))
+def test_conv_bn(options, relu, shortcut, training):
+    def apart(conv, bn, x, add):
+        y = bn(conv(x))
+        y = y if add is None else y + add
+        return ops.relu(y) if relu else y
+
+    results = []
+    for fused in (True, False):
+        conv, bn = layers(training=training, **options)
+        x = Tensor(normal((3, 5, 9, 8)), requires_grad=True, layout="image")
+        shape = conv(x).shape
+        add = Tensor(normal(shape, seed=2), requires_grad=True, layout="image") if shortcut else None
+        whole = partial(ops.conv_bn, conv, bn, x, add, relu) if fused else partial(apart, conv, bn, x, add)
+        results.append(outcome(whole, conv, bn, x, add, Tensor(normal(shape, seed=4))))
+    for ours, expected in zip(*results, strict=True):
+        assert (ours is None) == (expected is None)
+        assert ours is None or np.allclose(ours, expected, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("options, relu, training", list(itertools.product(OPTIONS, *[(True, False)] * 2)))
+def test_bn_conv(options, relu, training):
+    def apart(conv, bn, x):
+        y = bn(x)
+        return conv(ops.relu(y) if relu else y)
+
+    results = []
+    for fused in (True, False):
+        conv, bn = layers(before=True, training=training, **options)
+        x = Tensor(normal((3, 5, 9, 8)), requires_grad=True, layout="image")
+        whole = partial(ops.bn_conv, bn, conv, x, relu) if fused else partial(apart, conv, bn, x)
+        with pycnn.no_grad():
+            shape = conv(x).shape
+        results.append(outcome(whole, conv, bn, x, None, Tensor(normal(shape, seed=4))))
+    for ours, expected in zip(*results, strict=True):
+        assert (ours is None) == (expected is None)
+        assert ours is None or np.allclose(ours, expected, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients(training):
+    conv, bn = layers(bias=True, channels=3, training=training, dtype=np.float64)
+    bn.step_momentum = lambda: 0.0  # the statistics stay where they are while differences are taken
+    x = Tensor(normal((2, 5, 4, 5), "float64"), requires_grad=True, layout="image")
+    add = Tensor(normal((2, 3, 2, 3), "float64", 2), requires_grad=True, layout="image")
+    parameters = (conv.weight, conv.bias, bn.weight, bn.bias)
+    assert pycnn.gradcheck(lambda *_: ops.conv_bn(conv, bn, x, add), (x, add, *parameters), atol=1e-4)
+    conv, bn = layers(bias=True, channels=3, before=True, training=training, dtype=np.float64)
+    bn.step_momentum = lambda: 0.0
+    assert pycnn.gradcheck(lambda *_: ops.bn_conv(bn, conv, x), (x, conv.weight, conv.bias, bn.weight, bn.bias), atol=1e-4)
+
+
+def test_needs():
+    """Whatever subset of the inputs needs a gradient gets one, and nobody else."""
+    for needs in itertools.product((True, False), repeat=4):
+        conv, bn = layers()
+        x = Tensor(normal((2, 5, 6, 6)), requires_grad=needs[0], layout="image")
+        add = Tensor(normal((2, 6, 4, 4)), requires_grad=needs[1], layout="image")
+        conv.weight.requires_grad, bn.weight.requires_grad, bn.bias.requires_grad = needs[2], needs[3], False
+        y = ops.conv_bn(conv, bn, x, add)
+        assert y.requires_grad == any(needs)
+        if any(needs):
+            y.backward(Tensor(normal(y.shape)))
+            assert [g is not None for g in gradients(x, add, conv.weight, bn.weight, bn.bias)] == [*needs, False]
+
+
+def test_shortcut_from_the_same_input():
+    """x goes through the convolution and around it: both gradients meet."""
+    conv, bn = layers(channels=5, padding=1)
+    results = []
+    for fused in (True, False):
+        x = Tensor(normal((2, 5, 4, 4)), requires_grad=True, layout="image")
+        y = ops.conv_bn(conv, bn, x, x) if fused else ops.relu(bn(conv(x)) + x)
+        y.backward(Tensor(normal(y.shape, seed=2)))
+        results.append(x.grad.numpy())
+    assert np.allclose(*results, rtol=1e-5, atol=2e-5)
+
+
+def test_graph_is_used_once():
+    conv, bn = layers()
+    y = ops.conv_bn(conv, bn, Tensor(normal((2, 5, 6, 6)), requires_grad=True, layout="image"))
+    y.backward(Tensor(normal(y.shape)), retain_graph=True)
+    y.backward(Tensor(normal(y.shape)))
+    with pytest.raises(GraphError):
+        y.backward(Tensor(normal(y.shape)))
+
+
+def test_threads_do_not_change_bits():
+    if DEVICE != "cpu":
+        pytest.skip("thread counts belong to the CPU")
+    results = set()
+    try:
+        for threads in (1, 2, 3):
+            backends.cpu().module.set_num_threads(threads)
+            conv, bn = layers(padding=1)
+            x = Tensor(normal((4, 5, 17, 19)), requires_grad=True, layout="image")
+            y = ops.conv_bn(conv, bn, x)
+            y.backward(Tensor(normal(y.shape, seed=2)))
+            results.add(b"".join(bits(a) for a in (y.numpy(), *gradients(x, conv.weight, bn.weight, bn.bias))))
+    finally:
+        backends.cpu().module.set_num_threads(2)
+    assert len(results) == 1
+
+
+def test_bad_input():
+    conv, bn = layers()
+    x = Tensor(np.zeros((2, 5, 6, 6), np.float32))
+    with pytest.raises(ShapeError, match=r"conv_bn: add has shape \(2, 6, 6, 6\), must be \(2, 6, 4, 4\)"):
+        ops.conv_bn(conv, bn, x, Tensor(np.zeros((2, 6, 6, 6), np.float32)))
+    with pytest.raises(DTypeError, match="conv_bn: add is float64"):
+        ops.conv_bn(conv, bn, x, Tensor(np.zeros((2, 6, 4, 4))))
+    with pytest.raises(ShapeError, match="conv_bn: running_mean has shape"):
+        ops.conv_bn(conv, nn.BatchNorm2d(7), x)
+    with pytest.raises(ShapeError, match="has 4 channels"):
+        ops.conv_bn(conv, bn, Tensor(np.zeros((2, 4, 6, 6), np.float32)))
+    with pytest.raises(ShapeError, match="more than 1 value per channel"):
+        ops.conv_bn(conv, bn, Tensor(np.zeros((1, 5, 3, 3), np.float32)))
+    with pytest.raises(ShapeError, match="bn_conv: running_mean has shape"):
+        ops.bn_conv(bn, conv, x)
+    assert bn.num_batches_tracked.item() == 0  # a refused batch does not count
+
+
+def test_agrees_with_torch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (the comparison with single layers ran)")
+    conv, bn = layers(padding=1)
+    x, add = normal((3, 5, 7, 6)), normal((3, 6, 7, 6), seed=2)
+    theirs = torch.nn.Conv2d(5, 6, 3, padding=1, bias=False), torch.nn.BatchNorm2d(6)
+    for module, mine in zip(theirs, (conv, bn), strict=True):
+        module.load_state_dict({name: torch.tensor(value) for name, value in mine.state_dict().items()})
+    mine, their = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y = ops.conv_bn(conv, bn, mine, Tensor(add))
+    expected = torch.relu(theirs[1](theirs[0](their)) + torch.tensor(add))
+    y.backward(Tensor(normal(y.shape, seed=5)))
+    expected.backward(torch.tensor(normal(y.shape, seed=5)))
+    pairs = [(y, expected), (mine.grad, their.grad), (bn.running_var, theirs[1].running_var)]
+    pairs += [(ours.grad, theirs[i].weight.grad) for i, ours in enumerate((conv.weight, bn.weight))]
+    pairs += [(bn.bias.grad, theirs[1].bias.grad)]
+    for ours, reference in pairs:
+        assert np.allclose(ours.numpy(), reference.detach().numpy(), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,141 @@
+"""Cross entropy: every version and storage type against tests/reference.py, then the op."""
+
+import numpy as np
+import pytest
+import reference
+from helpers import DEVICE, DTYPES, EPS, assert_same_bits_in_any_order, normal, rng, run, versions
+
+import pycnn
+from pycnn import Tensor, ops
+from pycnn.errors import DTypeError, NotSupported, ShapeError
+
+every_version = pytest.mark.parametrize("version, storage", versions("cross_entropy_forward"))
+on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="thread counts, thread orders and float64 are tested on the CPU")
+
+
+def case(rows, classes, storage, weighted):
+    wide = DTYPES["float64" if storage == "float64" else "float32"]
+    target = rng(3).integers(0, classes, rows)
+    target[1::5] = -100
+    weight = (rng(4).random(classes) + 0.5).astype(wide) if weighted else None
+    return (normal((rows, classes), storage).astype(np.float64) * 3).astype(DTYPES[storage]), target, weight, wide
+
+
+@every_version
+@pytest.mark.parametrize("weighted, smoothing", [(False, 0.0), (True, 0.0), (False, 0.1), (True, 0.3)])
+def test_forward_and_backward(version, storage, weighted, smoothing):
+    for rows, classes in ((1, 1), (64, 10), (7, 33), (3, 1000), (131, 21), (0, 4)):
+        x, target, weight, wide = case(rows, classes, storage, weighted)
+        terms, log_sum = np.empty((2, rows), wide), np.empty(rows, wide)
+        problem = (rows, classes, -100, 0, smoothing)
+        run("cross_entropy_forward", version, problem, storage, x, target, weight, terms, log_sum)
+        unit = EPS[wide.name]
+        expected = reference.cross_entropy_forward(x, target, weight, -100, smoothing)
+        np.testing.assert_allclose(terms, expected, 60 * unit, 60 * unit)
+
+        for rowwise in (0, 1):
+            dloss = normal(rows if rowwise else 1, wide.name, 5)
+            totals = None if rowwise else np.array([0, 2.5], wide)
+            factors = np.broadcast_to(dloss if rowwise else dloss / totals[1], rows).astype(np.float64)
+            expected = reference.cross_entropy_backward(factors, x, target, weight, -100, smoothing)
+            for accumulate in (0, 1):
+                dx = np.ones_like(x)
+                problem = (rows, classes, -100, accumulate, smoothing, rowwise)
+                run("cross_entropy_backward", version, problem, storage, dloss, x, target, weight, log_sum, totals, dx)
+                error = np.abs(dx.astype(np.float64) - accumulate - expected)
+                assert (error <= 60 * unit * np.abs(factors)[:, None] + EPS[storage] * np.abs(accumulate + expected) + 1e-7).all()
+
+
+@every_version
+def test_a_label_out_of_range_reads_nothing(version, storage):
+    x, _, _, wide = case(3, 5, storage, False)
+    target, terms, log_sum = np.array([1, 5, -7]), np.empty((2, 3), wide), np.empty(3, wide)
+    run("cross_entropy_forward", version, (3, 5, -100, 0, 0.0), storage, x, target, None, terms, log_sum)
+    assert np.isfinite(terms[0, 0]) and np.isnan(terms[0, 1:]).all()
+
+
+@on_cpu
+@every_version
+def test_bits_do_not_depend_on_threads(version, storage):
+    x, target, weight, wide = case(150, 37, storage, True)
+    terms, log_sum = np.empty((2, 150), wide), np.empty(150, wide)
+
+    def compute():
+        run("cross_entropy_forward", version, (150, 37, -100, 0, 0.1), storage, x, target, weight, terms, log_sum)
+        return terms
+
+    assert_same_bits_in_any_order(compute)
+
+
+@pytest.mark.parametrize("version, storage", versions("check_labels"))
+def test_check_labels(version, storage):
+    for n in (0, 1, 63, 1000, 20_000):
+        target, bad = rng(1).integers(0, 7, n), np.empty(1, np.int64)
+        target[::3] = -100
+        run("check_labels", version, (n, 7, -100), storage, target, bad)
+        assert bad[0] == -1
+        for place in {0, n // 2, n - 1} if n else ():
+            wrong = target.copy()
+            wrong[place], wrong[-1] = 7, -1
+            run("check_labels", version, (n, 7, -100), storage, wrong, bad)
+            assert bad[0] == place
+
+
+# ---- the op ----
+
+
+@on_cpu
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(5, 4), (4,), (2, 3, 2, 4), (2, 3, 5)], ids=str)
+def test_op_and_its_gradient(reduction, shape):
+    axis = min(len(shape) - 1, 1)
+    target = rng(1).integers(0, shape[axis], shape[:axis] + shape[axis + 1 :])
+    if target.size > 1:
+        target.reshape(-1)[1] = -100
+    for layout in ("plain", "image") if len(shape) == 4 else ("plain",):
+        x = Tensor(normal(shape, "float64"), requires_grad=True, layout=layout)
+        weight = Tensor(rng(2).random(shape[axis]) + 0.5)
+        for w, smoothing in ((None, 0.0), (weight, 0.2)):
+
+            def loss(x, w=w, smoothing=smoothing):
+                return ops.cross_entropy(x, target, w, reduction=reduction, label_smoothing=smoothing)
+
+            rows = np.moveaxis(x.numpy(), axis, -1).reshape(-1, shape[axis])
+            weights = None if w is None else w.numpy()
+            losses, row_weights = reference.cross_entropy_forward(rows, target.reshape(-1), weights, -100, smoothing)
+            total = losses.sum()
+            expected = {"none": losses.reshape(target.shape), "sum": total, "mean": total / row_weights.sum()}[reduction]
+            np.testing.assert_allclose(loss(x).numpy(), expected, rtol=1e-12)
+            assert pycnn.gradcheck(loss, (x,))
+
+
+def test_everything_ignored_is_nan_as_in_pytorch():
+    x = Tensor(np.zeros((2, 3), np.float32))
+    assert np.isnan(ops.cross_entropy(x, np.array([-100, -100])).item())
+    assert ops.cross_entropy(x, np.array([-100, -100]), reduction="sum").item() == 0
+
+
+def test_sixteen_bit_logits_have_a_float32_loss():
+    x = Tensor(normal((4, 3), "float16"), requires_grad=True)
+    loss = ops.cross_entropy(x, np.array([0, 1, 2, 0]))
+    assert loss.dtype == np.float32
+    loss.backward()
+    assert x.grad.dtype == np.float16
+
+
+def test_bad_input_is_refused():
+    x = Tensor(np.zeros((4, 3), np.float32))
+    with pytest.raises(ShapeError, match=r"target\[2\] is 3, but there are 3 classes; labels must be between 0 and 2"):
+        ops.cross_entropy(x, np.array([0, 1, 3, -1]))
+    with pytest.raises(ShapeError, match=r"input \(4, 3\) needs a target of shape \(4,\), got \(3,\)"):
+        ops.cross_entropy(x, np.array([0, 1, 2]))
+    with pytest.raises(NotSupported, match="class indices"):
+        ops.cross_entropy(x, np.zeros((4, 3), np.float32))
+    with pytest.raises(DTypeError, match="int64 class indices, got int32"):
+        ops.cross_entropy(x, Tensor(np.zeros(4, np.int32)))
+    with pytest.raises(ValueError, match="reduction must be"):
+        ops.cross_entropy(x, np.zeros(4, int), reduction="average")
+    with pytest.raises(ValueError, match="label_smoothing must be between 0 and 1"):
+        ops.cross_entropy(x, np.zeros(4, int), label_smoothing=1.5)
+    with pytest.raises(ShapeError, match=r"weight must have shape \(3,\), got \(4,\)"):
+        ops.cross_entropy(x, np.zeros(4, int), Tensor(np.ones(4, np.float32)))
