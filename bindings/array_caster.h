@@ -64,7 +64,8 @@ inline Array to_array(py::handle object, const char* argument) {
   Array a;
   if (object.is_none()) return a;
   if (!py::hasattr(object, "__cuda_array_interface__"))
-    throw DeviceError(std::string("argument '") + argument + "' is a " + std::string(py::str(py::type::of(object).attr("__name__"))) +
+    throw DeviceError(std::string("argument '") + argument + "' is a " +
+                      std::string(py::str(py::type::of(object).attr("__name__"))) +
                       "; this op runs on the GPU and takes cupy.ndarray");
   a.dtype = dtype_from(py::dtype::from_args(py::reinterpret_borrow<py::object>(object.attr("dtype"))), argument);
   py::object memory = object.attr("data");
@@ -72,9 +73,8 @@ inline Array to_array(py::handle object, const char* argument) {
   a.device = memory.attr("device_id").cast<int>();
   a.writable = true;
   py::tuple shape = object.attr("shape"), strides = object.attr("strides");
-  set_shape(
-      a, int(shape.size()), [&](int d) { return shape[d].cast<int64_t>(); },
-      [&](int d) { return strides[d].cast<int64_t>(); }, argument);
+  set_shape(a, int(shape.size()), [&](int d) { return shape[d].cast<int64_t>(); },
+            [&](int d) { return strides[d].cast<int64_t>(); }, argument);
   return a;
 }
 
@@ -84,15 +84,15 @@ inline Array to_array(py::handle object, const char* argument) {
   Array a;
   if (object.is_none()) return a;
   if (!py::isinstance<py::array>(object))
-    throw DeviceError(std::string("argument '") + argument + "' is a " + std::string(py::str(py::type::of(object).attr("__name__"))) +
+    throw DeviceError(std::string("argument '") + argument + "' is a " +
+                      std::string(py::str(py::type::of(object).attr("__name__"))) +
                       "; this op runs on the CPU and takes numpy.ndarray");
   auto array = py::reinterpret_borrow<py::array>(object);
   a.dtype = dtype_from(array.dtype(), argument);
   a.data = const_cast<void*>(array.data());
   a.writable = array.writeable();
-  set_shape(
-      a, int(array.ndim()), [&](int d) { return int64_t(array.shape(d)); },
-      [&](int d) { return int64_t(array.strides(d)); }, argument);
+  set_shape(a, int(array.ndim()), [&](int d) { return int64_t(array.shape(d)); },
+            [&](int d) { return int64_t(array.strides(d)); }, argument);
   return a;
 }
 

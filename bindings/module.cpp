@@ -104,10 +104,10 @@ PYBIND11_MODULE(PYCNN_MODULE, m) {
       .def_readonly("workspace", &Plan::workspace)
       .def_readonly("alignment", &Plan::alignment)
       .def_property_readonly("config", [](const Plan& p) {
-        py::list numbers;
-        for (int64_t number : p.config) numbers.append(number);
-        return py::tuple(numbers);
-      });
+    py::list numbers;
+    for (int64_t number : p.config) numbers.append(number);
+    return py::tuple(numbers);
+  });
 
   m.def("plan", &plan, py::arg("op"), py::arg("problem"), py::arg("storage"), py::arg("version"), py::arg("own"), py::arg("sm"),
         py::arg("workspace_limit"), py::arg("alignment"));

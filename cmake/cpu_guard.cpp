@@ -3,12 +3,13 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define NEED(set)                                                                                                  \
-  if (!__builtin_cpu_supports(#set)) {                                                                             \
-    std::fputs("pycnn._cpu was built for a processor with " #set ", which this one lacks. Rebuild it here, or with " \
+#define NEED(set)                                                                                                   \
+  if (!__builtin_cpu_supports(#set)) {                                                                              \
+    std::fputs("pycnn._cpu was built for a processor with " #set                                                    \
+               ", which this one lacks. Rebuild it here, or with "                                                  \
                "PYCNN_CPU=portable (or PYCNN_CPU=x86-64-v2) in the environment: pip install --force-reinstall .\n", \
-               stderr);                                                                                            \
-    std::_Exit(1);                                                                                                 \
+               stderr);                                                                                             \
+    std::_Exit(1);                                                                                                  \
   }
 
 #if defined(__x86_64__)

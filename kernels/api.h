@@ -21,9 +21,13 @@ inline std::vector<const OpRecord*>& ops() {
 }
 
 template <template <class> class Op, class... F>
-void append(List<F...>) { (ops().push_back(&op_record<Op<F>>()), ...); }
+void append(List<F...>) {
+  (ops().push_back(&op_record<Op<F>>()), ...);
+}
 template <class... Op>
-void append() { (ops().push_back(&op_record<Op>()), ...); }
+void append() {
+  (ops().push_back(&op_record<Op>()), ...);
+}
 
 inline const std::vector<const OpRecord*>& all_ops() {
   if (ops().empty()) {

@@ -7,13 +7,15 @@ keeps the choice of kernel versions (:func:`kernels`).
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import sys
 import threading
 from contextvars import ContextVar
 from fnmatch import fnmatch
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
 import ml_dtypes
 import numpy as np
@@ -170,7 +172,9 @@ class CudaBackend(Backend):
 
     def __init__(self, ordinal: int, cupy, module):
         self.ordinal = ordinal
-        super().__init__(f"cuda:{ordinal}" if ordinal else "cuda", cupy, module, int(cupy.cuda.Device(ordinal).compute_capability))
+        super().__init__(
+            f"cuda:{ordinal}" if ordinal else "cuda", cupy, module, int(cupy.cuda.Device(ordinal).compute_capability)
+        )
 
     def empty(self, shape, dtype):
         with self.xp.cuda.Device(self.ordinal):
@@ -193,23 +197,22 @@ class CudaBackend(Backend):
         return self.empty((size,), np.uint8)  # the pool orders reuse by stream
 
 
-@lru_cache(maxsize=None)
+@cache
 def cpu() -> Backend:
     """The CPU's backend."""
     path = os.environ.get("PYCNN_CPU_MODULE")  # another build of pycnn._cpu, e.g. the checked one
     try:
-        if path:
-            spec = importlib.util.spec_from_file_location("_cpu", path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            from . import _cpu as module
+        if not path:
+            return Backend("cpu", np, importlib.import_module("._cpu", __package__))
+        loader = ExtensionFileLoader("_cpu", path)
+        module = importlib.util.module_from_spec(ModuleSpec("_cpu", loader, origin=path))
+        loader.exec_module(module)
+        return Backend("cpu", np, module)
     except ImportError as error:
         raise DeviceError(f"pycnn._cpu cannot be loaded ({error}); build it with: pip install .") from error
-    return Backend("cpu", np, module)
 
 
-@lru_cache(maxsize=None)
+@cache
 def cuda(ordinal: int = 0) -> CudaBackend:
     """A GPU's backend.
 

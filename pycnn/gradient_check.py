@@ -47,5 +47,7 @@ def gradcheck(function, inputs, eps: float = 1e-6, atol: float = 1e-5, rtol: flo
             x.data[...] = to_memory(origin, x.layout)
             numerical = (sides[0] - sides[1]) / (2 * eps)
             if not abs(analytic[index] - numerical) <= atol + rtol * abs(numerical):
-                raise AssertionError(f"input {i}{list(index)}: analytic gradient {analytic[index]:.9g}, numerical {numerical:.9g}")
+                raise AssertionError(
+                    f"input {i}{list(index)}: analytic gradient {analytic[index]:.9g}, numerical {numerical:.9g}"
+                )
     return True

@@ -6,6 +6,8 @@ live in a device array, so that a captured step draws fresh numbers at every rep
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import backend as backends
@@ -14,8 +16,8 @@ SEED, COUNTER = 0, 1  # slots of the device state
 
 
 class _State:
-    def __init__(self):
-        self.arrays: dict = {}
+    def __init__(self) -> None:
+        self.arrays: dict[str, Any] = {}  # device -> int64[8]
         self.seed(0)
 
     def seed(self, seed: int):
@@ -70,7 +72,7 @@ def next_step() -> None:
 
 def get_state() -> dict:
     """Everything needed to continue the streams, as JSON-serialisable values."""
-    state = _state.generator.bit_generator.state
+    state: dict = dict(_state.generator.bit_generator.state)
     inner = {name: [int(v) for v in values] for name, values in state["state"].items()}
     return {
         "seed": _state.value,

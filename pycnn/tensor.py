@@ -80,7 +80,18 @@ class Tensor:
         DeviceError: the device does not exist here.
     """
 
-    __slots__ = ("data", "layout", "requires_grad", "node", "index", "_grad", "_grad_ready", "_grad_shared", "_hooks", "__weakref__")
+    __slots__ = (
+        "data",
+        "layout",
+        "requires_grad",
+        "node",
+        "index",
+        "_grad",
+        "_grad_ready",
+        "_grad_shared",
+        "_hooks",
+        "__weakref__",
+    )
 
     def __init__(self, array, requires_grad: bool = False, device: str | None = None, *, dtype=None, layout: str = "plain"):
         if isinstance(array, Tensor):
@@ -95,7 +106,9 @@ class Tensor:
         else:
             array = to_memory(array if dtype is None else array.astype(dtype), layout)
         if array.dtype not in backends.STORAGE:
-            raise DTypeError(f"Tensor: dtype {array.dtype} is not stored by pycnn; use one of {', '.join(backends.STORAGE.values())}")
+            raise DTypeError(
+                f"Tensor: dtype {array.dtype} is not stored by pycnn; use one of {', '.join(backends.STORAGE.values())}"
+            )
         self._set(array, layout, requires_grad)
 
     def _set(self, data, layout, requires_grad=False, node=None, index=0):
@@ -262,7 +275,9 @@ class Tensor:
             raise GraphError("backward: this Tensor does not require a gradient (no input of its graph has requires_grad=True)")
         if gradient is None:
             if self.size != 1:
-                raise ShapeError(f"backward: a Tensor of shape {self.shape} needs an explicit gradient; only one element needs none")
+                raise ShapeError(
+                    f"backward: a Tensor of shape {self.shape} needs an explicit gradient; only one element needs none"
+                )
             start = self.backend.to_device(np.ones(self.data.shape, self.data.dtype))
         else:
             if gradient.shape != self.shape or gradient.dtype != self.dtype:
@@ -353,7 +368,9 @@ class Function:
             if not isinstance(t, Tensor):
                 raise DTypeError(f"{self.name}: input {i} is a {type(t).__name__}, must be a pycnn.Tensor")
             if t.backend is not backend:
-                raise DeviceError(f"{self.name}: input {i} is on {t.device}, the others are on {backend.device}; move it with .to()")
+                raise DeviceError(
+                    f"{self.name}: input {i} is on {t.device}, the others are on {backend.device}; move it with .to()"
+                )
         recording = _grad_enabled.get() and any(t is not None and t.requires_grad for t in inputs)
         self.needs = tuple(recording and t is not None and t.requires_grad for t in inputs)
         outputs = self.forward(*[None if t is None else t.data for t in inputs])
@@ -371,7 +388,8 @@ class Function:
         for i, y in enumerate(results):
             tensor = Tensor.__new__(Tensor)
             floating = y.dtype.kind not in "iu"
-            tensor._set(y, layout if y.ndim == 4 else "plain", recording and floating, self if recording and floating else None, i)
+            node = self if recording and floating else None
+            tensor._set(y, layout if y.ndim == 4 else "plain", node is not None, node, i)
             tensors.append(tensor)
         return tuple(tensors) if isinstance(outputs, tuple) else tensors[0]
 
@@ -427,7 +445,7 @@ class Function:
     def _run_backward(self, retain_graph: bool) -> None:
         for parameter, changes in self.changes:
             if parameter.changes != changes:
-                raise GraphError(f"backward: a parameter of shape {parameter.shape} was changed after {self.name} used it in forward")
+                raise GraphError(f"backward: a parameter of shape {parameter.shape} was changed after {self.name} used it")
         grads, self.grads = self.grads, [None] * len(self.grads)
         self.shared = [False] * len(self.grads)
         if any(g is not None for g in grads):

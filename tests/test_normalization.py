@@ -178,8 +178,10 @@ def test_threads_do_not_change_bits():
 
 @pytest.mark.parametrize("shape, layout", [((3, 4, 2, 3), "image"), ((3, 4, 2, 3), "plain"), ((6, 4), "plain")])
 def test_gradients(shape, layout):
-    x, weight, bias = (Tensor(normal(s, "float64", i), requires_grad=True, layout=p) for i, (s, p) in enumerate(
-        ((shape, layout), ((4,), "plain"), ((4,), "plain"))))
+    x, weight, bias = (
+        Tensor(normal(s, "float64", i), requires_grad=True, layout=p)
+        for i, (s, p) in enumerate(((shape, layout), ((4,), "plain"), ((4,), "plain")))
+    )
     running = Tensor(normal((4,), "float64", 5)), Tensor(rng(6).random(4) + 0.5)
     assert pycnn.gradcheck(lambda *t: ops.batch_norm(t[0], None, None, *t[1:], training=True), (x, weight, bias))
     assert pycnn.gradcheck(lambda *t: ops.batch_norm(t[0], *running, *t[1:]), (x, weight, bias))

@@ -131,8 +131,10 @@ def test_slices_of_channels(version):
     if DEVICE != "cpu":
         pytest.skip("slices are made with NumPy")
     sh = PoolShape(2, 9, 10, 16, 3, 3, 5, 5, 2, 2, 1, 1)
-    wide = {name: integers((*shape, 48), "float32", seed) for seed, (name, shape) in enumerate(
-        {"x": (2, 9, 10), "y": (2, 5, 5), "dy": (2, 5, 5), "dx": (2, 9, 10)}.items())}
+    wide = {
+        name: integers((*shape, 48), "float32", seed)
+        for seed, (name, shape) in enumerate({"x": (2, 9, 10), "y": (2, 5, 5), "dy": (2, 5, 5), "dx": (2, 9, 10)}.items())
+    }
     before = {name: array.copy() for name, array in wide.items()}
     x, y, dy, dx = (wide[name][..., 16:32] for name in ("x", "y", "dy", "dx"))
     argmax = np.empty((2, 5, 5, 16), np.uint8)

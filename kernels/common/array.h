@@ -11,11 +11,21 @@
 namespace pycnn {
 
 // Each becomes the Python exception of the same name (pycnn/errors.py).
-struct ShapeError : std::invalid_argument { using std::invalid_argument::invalid_argument; };
-struct DTypeError : std::invalid_argument { using std::invalid_argument::invalid_argument; };
-struct DeviceError : std::runtime_error { using std::runtime_error::runtime_error; };
-struct NotSupported : std::runtime_error { using std::runtime_error::runtime_error; };
-struct LaunchError : std::runtime_error { using std::runtime_error::runtime_error; };
+struct ShapeError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+struct DTypeError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+struct NotSupported : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+struct LaunchError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 inline constexpr int kMaxRank = 6;
 using Extents = std::vector<int64_t>;
@@ -49,7 +59,9 @@ struct Array {
 
   // The typed pointer; nullptr for a missing array. The dtype was checked against the plan's signature.
   template <class T>
-  T* as() const { return rank < 0 ? nullptr : static_cast<T*>(data); }
+  T* as() const {
+    return rank < 0 ? nullptr : static_cast<T*>(data);
+  }
 };
 
 }  // namespace pycnn

@@ -63,8 +63,8 @@ __host__ __device__ __forceinline__ double tanh(double x) { return ::tanh(x); }
 // 1 / (1 + e^-x), from e^-|x|, which does not overflow. At most 3 ulp off.
 template <class A>
 __host__ __device__ __forceinline__ A sigmoid(A x) {
-  const A e = exp(x < A(0) ? x : -x), y = A(1) / (A(1) + e);
-  return x < A(0) ? e * y : y;
+  const A e = exp(x < A(0) ? x : -x);
+  return (x < A(0) ? e : A(1)) / (A(1) + e);
 }
 
 }  // namespace pycnn::math

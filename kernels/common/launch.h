@@ -39,15 +39,19 @@ inline unsigned grid_size(int64_t blocks) {
 #define VECTOR_LOOP _Pragma("GCC unroll 1")
 #endif
 
-template <class T, int64_t... extents> struct ArrayOf { using type = T; };
+template <class T, int64_t... extents> struct ArrayOf {
+  using type = T;
+};
 template <class T, int64_t n, int64_t... rest>
-struct ArrayOf<T, n, rest...> { using type = typename ArrayOf<T, rest...>::type[n]; };
+struct ArrayOf<T, n, rest...> {
+  using type = typename ArrayOf<T, rest...>::type[n];
+};
 
 #if PYCNN_CUDA
 
 // SHARED(float, tile, 32, 33) declares `float tile[32][33]` in shared memory; DYNAMIC_SHARED the launch's dynamic part.
 #define SHARED(T, name, ...) __shared__ typename ::pycnn::ArrayOf<T, __VA_ARGS__>::type name
-#define DYNAMIC_SHARED(T, name)                   \
+#define DYNAMIC_SHARED(T, name)                                          \
   extern __shared__ __align__(128) unsigned char pycnn_dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(pycnn_dynamic_shared)
 

@@ -17,12 +17,12 @@ enum class Math : uint8_t { strict, tf32, tf32x3, half };  // how fp32 products 
 struct Request {
   DType storage = DType::f32;
   Math math = Math::strict;
-  bool cuda = false;             // which backend
-  int sm = 0;                    // compute capability, 90 = 9.0
-  bool own = false;              // only CUDA kernels: no version "host"
-  std::string version;           // a name, or "" for the best that supports the problem
+  bool cuda = false;                   // which backend
+  int sm = 0;                          // compute capability, 90 = 9.0
+  bool own = false;                    // only CUDA kernels: no version "host"
+  std::string version;                 // a name, or "" for the best that supports the problem
   int64_t workspace_limit = 64 << 20;  // bytes
-  int alignment = 16;            // bytes every pointer and pitch is a multiple of
+  int alignment = 16;                  // bytes every pointer and pitch is a multiple of
 };
 
 // One array of an op: what `run` requires of the argument at this place.
@@ -72,14 +72,18 @@ struct Plan {
   const Version* version = nullptr;
   Signature signature;
   int64_t fields[kMaxFields] = {};
-  int64_t workspace = 0;      // bytes of scratch `run` is given
-  int alignment = 1;          // bytes the version relies on for pointers and pitches
-  int64_t config[8] = {};     // tile, stages, split: the version's own
+  int64_t workspace = 0;   // bytes of scratch `run` is given
+  int alignment = 1;       // bytes the version relies on for pointers and pitches
+  int64_t config[8] = {};  // tile, stages, split: the version's own
 
   template <class Problem>
-  const Problem& problem() const { return *reinterpret_cast<const Problem*>(fields); }
+  const Problem& problem() const {
+    return *reinterpret_cast<const Problem*>(fields);
+  }
   template <class T>
-  T* workspace_as(int64_t byte_offset = 0) const { return reinterpret_cast<T*>(current_workspace + byte_offset); }
+  T* workspace_as(int64_t byte_offset = 0) const {
+    return reinterpret_cast<T*>(current_workspace + byte_offset);
+  }
 };
 
 using Preference = std::vector<const char*>;  // names of versions, best first
@@ -105,11 +109,11 @@ const OpRecord& op_record() {
   using Problem = typename Op::Problem;
   static_assert(std::is_trivially_copyable_v<Problem> && sizeof(Problem) % 8 == 0 && sizeof(Problem) <= 8 * kMaxFields,
                 "a problem is a struct of at most 32 int64_t and double fields");
-  static const OpRecord record{
-      Op::name, Problem::names, int(sizeof(Problem) / 8),
-      [](const void* p, DType t) { return Op::signature(*static_cast<const Problem*>(p), t); },
-      [](const void* p) { Op::check(*static_cast<const Problem*>(p)); },
-      [](const void* p, const Request& r) -> Preference { return Op::prefer(*static_cast<const Problem*>(p), r); }};
+  static const OpRecord record{Op::name, Problem::names, int(sizeof(Problem) / 8), [](const void* p, DType t) {
+    return Op::signature(*static_cast<const Problem*>(p), t);
+  }, [](const void* p) { Op::check(*static_cast<const Problem*>(p)); }, [](const void* p, const Request& r) -> Preference {
+    return Op::prefer(*static_cast<const Problem*>(p), r);
+  }};
   return record;
 }
 
@@ -118,18 +122,19 @@ template <auto launcher> struct Call;
 template <class... Arrays, void (*launcher)(const Plan&, Arrays...)>
 struct Call<launcher> {
   template <size_t... i>
-  static void each(const Plan& plan, const Array* a, std::index_sequence<i...>) { launcher(plan, a[i]...); }
+  static void each(const Plan& plan, const Array* a, std::index_sequence<i...>) {
+    launcher(plan, a[i]...);
+  }
   static void run(const Plan& plan, const Array* a) { each(plan, a, std::index_sequence_for<Arrays...>{}); }
 };
 }  // namespace detail
 
 template <class Op, auto supports, auto launcher>
 bool register_version(const char* name, int order, const char* idea, const char* file, DType storage) {
-  versions().push_back({Op::name, name, order, idea, file, storage,
-                        [](const void* p, const Request& r, Plan& plan) -> const char* {
-                          return supports(*static_cast<const typename Op::Problem*>(p), r, plan);
-                        },
-                        detail::Call<launcher>::run});
+  versions().push_back(
+      {Op::name, name, order, idea, file, storage, [](const void* p, const Request& r, Plan& plan) -> const char* {
+    return supports(*static_cast<const typename Op::Problem*>(p), r, plan);
+  }, detail::Call<launcher>::run});
   return true;
 }
 
@@ -139,8 +144,8 @@ bool register_version(const char* name, int order, const char* idea, const char*
 #define PYCNN_RECORD_AT(level, ...) PYCNN_RECORD_AT_(level, __VA_ARGS__)
 #define PYCNN_RECORD_AT_(level, ...) PYCNN_RECORD_##level(__VA_ARGS__)
 #define PYCNN_RECORD_0 PYCNN_RECORD_1
-#define PYCNN_RECORD_1(Op, version, order, idea, supports, launcher)                                          \
-  [[maybe_unused]] static const bool PYCNN_JOIN(registered_, __COUNTER__) =                                   \
+#define PYCNN_RECORD_1(Op, version, order, idea, supports, launcher)        \
+  [[maybe_unused]] static const bool PYCNN_JOIN(registered_, __COUNTER__) = \
       ::pycnn::register_version<Op, supports, launcher>(#version, order, idea, PYCNN_FILE, ::pycnn::dtype_of<STORAGE>)
 #define PYCNN_RECORD_2(...) static_assert(true)
 #define PYCNN_RECORD_3 PYCNN_RECORD_2
@@ -150,7 +155,9 @@ bool register_version(const char* name, int order, const char* idea, const char*
 
 // For a version that can do every problem its op accepts.
 template <class Problem>
-const char* supports_all(const Problem&, const Request&, Plan&) { return nullptr; }
+const char* supports_all(const Problem&, const Request&, Plan&) {
+  return nullptr;
+}
 
 // ---- plan ------------------------------------------------------------------------------------------------------
 
@@ -218,12 +225,14 @@ inline bool check_arrays(const Plan& plan, const Array* arrays, int count) {
       continue;
     }
     if (a.dtype != want.dtype)
-      throw DTypeError(std::string(plan.version->op) + ": argument '" + want.name + "' is " + name_of(a.dtype) +
-                       ", must be " + name_of(want.dtype));
+      throw DTypeError(std::string(plan.version->op) + ": argument '" + want.name + "' is " + name_of(a.dtype) + ", must be " +
+                       name_of(want.dtype));
     bool same = want.flat ? a.size() == want.extents[0] : a.rank == int(want.extents.size());
     for (int d = 0; same && !want.flat && d < a.rank; d++) same = a.extent[d] == want.extents[d];
-    if (!same) refuse(plan, want, "has shape " + to_string(a.extent, a.rank) + ", must be " +
-                                (want.flat ? "of " + std::to_string(want.extents[0]) + " elements" : to_string(want.extents)));
+    if (!same)
+      refuse(plan, want,
+             "has shape " + to_string(a.extent, a.rank) + ", must be " +
+                 (want.flat ? "of " + std::to_string(want.extents[0]) + " elements" : to_string(want.extents)));
     if (!a.dense() && !want.pitched) refuse(plan, want, "must be contiguous");
     if (want.role == Argument::out && !a.writable) refuse(plan, want, "is read-only but is written to");
     if (device != -2 && a.device != device)

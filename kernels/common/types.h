@@ -28,8 +28,12 @@ template <> inline constexpr DType dtype_of<int64_t> = DType::i64;
 template <> inline constexpr DType dtype_of<uint8_t> = DType::u8;
 
 // Sums of half, bfloat16 and float are kept in float, of double in double.
-template <class T> struct AccumulatorOf { using type = float; };
-template <> struct AccumulatorOf<double> { using type = double; };
+template <class T> struct AccumulatorOf {
+  using type = float;
+};
+template <> struct AccumulatorOf<double> {
+  using type = double;
+};
 template <class T> using Accumulator = typename AccumulatorOf<T>::type;
 
 }  // namespace pycnn

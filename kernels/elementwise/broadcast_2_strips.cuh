@@ -57,9 +57,8 @@ void broadcast2(const Plan& plan, Array a, Array b, Array y) {
   BroadcastCut cut{PYCNN_CUDA ? 1 : ceil_div(kStrip<T>, length), ceil_div(length, kStrip<T>), 0};
   cut.down = ceil_div(rows, cut.rows);
   const int64_t threads = s.size() / (rows * length) * cut.down * cut.across;
-  const unsigned block = PYCNN_CUDA ? 256 : 64;
-  launch<broadcast_kernel2<F, T>>({grid_size(ceil_div(threads, block)), block}, a.as<const T>(), b.as<const T>(), y.as<T>(), s,
-                                  cut, threads);
+  launch<broadcast_kernel2<F, T>>({grid_size(ceil_div(threads, 256)), 256}, a.as<const T>(), b.as<const T>(), y.as<T>(), s, cut,
+                                  threads);
 }
 
 template <class F, class T>

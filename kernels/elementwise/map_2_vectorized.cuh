@@ -46,7 +46,7 @@ __global__ void map_kernel2(const T* a, const T* b, T* y, int64_t n, bool accumu
 template <class F, class T>
 void map2(const Plan& plan, const T* a, const T* b, T* y) {
   const auto& p = plan.problem<MapShape>();
-  launch<map_kernel2<F, T>>({grid_size(ceil_div(p.n, 64 * kStrip<T>)), 64}, a, b, y, p.n, p.accumulate != 0);
+  launch<map_kernel2<F, T>>({grid_size(ceil_div(p.n, 256 * kStrip<T>)), 256}, a, b, y, p.n, p.accumulate != 0);
 }
 
 template <class F, class T>

@@ -41,7 +41,7 @@ template <class T>
 void sgd2(const Plan& plan, Array param, Array grad, Array buffer, Array state) {
   const auto& sh = plan.problem<SgdShape>();
   check_sgd(sh, buffer);
-  const Geometry g{grid_size(ceil_div(sh.n, 64 * kStrip<T>)), 64};
+  const Geometry g{grid_size(ceil_div(sh.n, 256 * kStrip<T>)), 256};
   if (buffer) launch<sgd_kernel2<T, true>>(g, param.as<T>(), grad.as<const T>(), buffer.as<T>(), state.as<const double>(), sh);
   else launch<sgd_kernel2<T, false>>(g, param.as<T>(), grad.as<const T>(), (T*)nullptr, state.as<const double>(), sh);
 }

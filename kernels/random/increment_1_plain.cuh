@@ -8,13 +8,14 @@ Limit     the launch itself
 Next      -
 Storage   int64_t
 */
-#pragma once
 #include "counter.h"
 
 namespace pycnn {
 
 template <class T>
-__global__ void increment_kernel(T* counter) { *counter += 1; }
+__global__ void increment_kernel(T* counter) {
+  *counter += 1;
+}
 
 template <class T>
 void increment_plain(const Plan& plan, Array counters) {

@@ -79,7 +79,8 @@ template <class T, class Y>
 void launch_sum2(const Plan& plan, const SumShape& sh, Array x, Array y) {
   const SumCut cut = cut_sum<T>(sh);
   const int64_t threads = sh.outer * cut.parts * (cut.columns / kColumns<T>);
-  const unsigned block = PYCNN_CUDA ? 128 : 4;  // a CPU shares blocks out among few threads
+  const int64_t enough = ceil_div(1 << 16, (cut.part_rows + 1) * kColumns<T>);  // of 64 K elements, worth an OS thread
+  const unsigned block = PYCNN_CUDA || enough > 128 ? 128 : unsigned(enough);
   auto* partial = plan.workspace_as<Accumulator<T>>();
   launch<sum_kernel2<T>>({grid_size(ceil_div(threads, block)), block}, x.as<const T>(), partial, sh, cut, threads);
   launch<sum_finish_kernel2<T, Y>>({grid_size(ceil_div(sh.outer * sh.inner, 64)), 64}, x.as<const T>(),

@@ -37,8 +37,7 @@ __global__ void strided_copy_kernel2(const T* x, T* y, CopyBlocks b, int64_t thr
 template <class T, int BU, int BV>
 void launch_strided_copy2(const CopyBlocks& b, const T* x, T* y, bool accumulate) {
   const int64_t threads = b.count(BU, BV);
-  const unsigned block = PYCNN_CUDA ? 128 : 16;
-  launch<strided_copy_kernel2<T, BU, BV>>({grid_size(ceil_div(threads, block)), block}, x, y, b, threads, accumulate);
+  launch<strided_copy_kernel2<T, BU, BV>>({grid_size(ceil_div(threads, 128)), 128}, x, y, b, threads, accumulate);
 }
 
 template <class T>

@@ -28,7 +28,7 @@ __global__ void fill_kernel2(T* y, int64_t n, T value) {
 template <class T>
 void fill2(const Plan& plan, Array y) {
   const auto& p = plan.problem<FillShape>();
-  launch<fill_kernel2<T>>({grid_size(ceil_div(p.n, 64 * kStrip<T>)), 64}, y.as<T>(), p.n, T(Accumulator<T>(p.value)));
+  launch<fill_kernel2<T>>({grid_size(ceil_div(p.n, 256 * kStrip<T>)), 256}, y.as<T>(), p.n, T(Accumulator<T>(p.value)));
 }
 
 template <class S, class T>
@@ -48,7 +48,7 @@ void cast2(const Plan& plan, Array x, Array y) {
   const auto& p = plan.problem<CastShape>();
   with_type(x.dtype, [&](auto zero) {
     using S = decltype(zero);
-    launch<cast_kernel2<S, T>>({grid_size(ceil_div(p.n, 64 * kStrip<T>)), 64}, x.as<const S>(), y.as<T>(), p.n);
+    launch<cast_kernel2<S, T>>({grid_size(ceil_div(p.n, 256 * kStrip<T>)), 256}, x.as<const S>(), y.as<T>(), p.n);
   });
 }
 

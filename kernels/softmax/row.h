@@ -10,7 +10,7 @@ inline constexpr int kRowValues = 16;
 // Rows a block takes: enough work for an OS thread on a CPU, a few warps on a GPU. A function of the shape alone.
 inline unsigned rows_per_block(int64_t classes) {
   if (PYCNN_CUDA) return 64;
-  return classes >= 8192 ? 1 : classes <= 128 ? 64 : unsigned(8192 / classes);
+  return classes >= 16384 ? 1 : classes <= 64 ? 256 : unsigned(16384 / classes);
 }
 
 // The next 16 elements of a row that has `left` more; `fill` where there are none.

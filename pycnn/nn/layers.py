@@ -43,7 +43,9 @@ class Linear(Module):
 
     def forward(self, x):
         if x.shape[-1:] != (self.in_features,):
-            raise ShapeError(f"got an input of shape {x.shape}; its last axis must have in_features = {self.in_features} elements")
+            raise ShapeError(
+                f"got an input of shape {x.shape}; its last axis must have in_features = {self.in_features} elements"
+            )
         return ops.linear(x, self.weight, self.bias)
 
     def extra_repr(self):
@@ -51,8 +53,9 @@ class Linear(Module):
 
 
 class Conv2d(Module):
-    """2-D convolution.  x: (N, in_channels, H, W)  weight: (out_channels, in_channels / groups, kH, kW)  y: (N, out_channels, P, Q)
-    with P = floor((H + 2·padding - dilation·(kH - 1) - 1) / stride) + 1.
+    """2-D convolution.  x: (N, in_channels, H, W)  weight: (out_channels, in_channels / groups, kH, kW)
+
+    The output is (N, out_channels, P, Q) with P = floor((H + 2·padding - dilation·(kH - 1) - 1) / stride) + 1.
 
     Raises:
         ShapeError: x does not fit; the message shows the formula with its numbers.
@@ -63,7 +66,9 @@ class Conv2d(Module):
         if groups <= 0:
             raise ValueError(f"groups must be a positive integer, got {groups}")
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"in_channels = {in_channels} and out_channels = {out_channels} must be divisible by groups = {groups}")
+            raise ValueError(
+                f"in_channels = {in_channels} and out_channels = {out_channels} must be divisible by groups = {groups}"
+            )
         if isinstance(padding, str) and padding not in ("same", "valid"):
             raise ValueError(f"padding must be 'same', 'valid' or numbers, got {padding!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -88,7 +93,7 @@ class Conv2d(Module):
 
 
 class BatchNorm2d(Module):
-    """Batch normalisation over N, H, W per channel (Ioffe and Szegedy 2015, arxiv.org/abs/1502.03167).  x, y: (N, num_features, H, W).
+    """Batch normalisation per channel (Ioffe and Szegedy 2015, arxiv.org/abs/1502.03167).  x, y: (N, num_features, H, W).
 
     Training uses the batch's biased variance and moves the running statistics by `momentum` (None: cumulative average) with the
     unbiased one; evaluation uses the running statistics.
@@ -97,8 +102,14 @@ class BatchNorm2d(Module):
         ShapeError: x has other channels, or one value per channel while training.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
@@ -118,7 +129,9 @@ class BatchNorm2d(Module):
     def forward(self, x):
         batch_statistics = self.training or not self.track_running_stats
         momentum = self.step_momentum() if self.training else 0.0
-        return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps)
+        return ops.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps
+        )
 
     def extra_repr(self):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
@@ -201,10 +214,20 @@ class Dropout(Module):
 
 
 class CrossEntropyLoss(Module):
-    """Softmax and negative log-likelihood in one (see :func:`pycnn.ops.cross_entropy`).  input: (N, classes)  target: (N,) int64."""
+    """Softmax and negative log-likelihood in one.  input: (N, classes)  target: (N,) int64.
 
-    def __init__(self, ignore_index: int = -100, reduction: str = "mean"):
-        self.ignore_index, self.reduction = ignore_index, reduction
+    The arguments are those of :func:`pycnn.ops.cross_entropy`.
+    """
+
+    def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
+        self.weight, self.ignore_index, self.reduction, self.label_smoothing = weight, ignore_index, reduction, label_smoothing
 
     def forward(self, input, target):
-        return ops.cross_entropy(input, target, ignore_index=self.ignore_index, reduction=self.reduction)
+        return ops.cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )

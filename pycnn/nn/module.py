@@ -113,7 +113,8 @@ class Module:
         missing, unexpected = [n for n in own if n not in state], [n for n in state if n not in own]
         if strict and (missing or unexpected):
             raise KeyError(
-                f"state_dict does not fit {type(self).__name__}: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}"
+                f"state_dict does not fit {type(self).__name__}: "
+                f"missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}"
             )
         values = {name: np.asarray(state[name]) for name in own if name in state}
         for name, value in values.items():
@@ -181,4 +182,3 @@ class Sequential(Module):
 
     def __getitem__(self, i: int) -> Module:
         return list(self)[i]
-

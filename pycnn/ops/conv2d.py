@@ -51,13 +51,21 @@ class _Conv2d(Function):
     def sum_gradients(self, dy, x):
         """The gradients of weight and bias."""
         if self.needs[1]:
-            write_sums(self, 1, lambda dweight, add: self.run(
-                "conv2d_backward_weight", self.problem(*self.shapes, add), dy.dtype, dy, x, dweight))
+            write_sums(
+                self,
+                1,
+                lambda dweight, add: self.run(
+                    "conv2d_backward_weight", self.problem(*self.shapes, add), dy.dtype, dy, x, dweight
+                ),
+            )
         if self.needs[2]:
             channels = dy.shape[3]
             rows = dy.size // channels if channels else 0
-            write_sums(self, 2, lambda dbias, add: self.run(
-                "bias_backward", (rows, channels, add), dy.dtype, dy.reshape(rows, channels), dbias))
+            write_sums(
+                self,
+                2,
+                lambda dbias, add: self.run("bias_backward", (rows, channels, add), dy.dtype, dy.reshape(rows, channels), dbias),
+            )
 
 
 def _check(x, weight, bias, stride, padding, dilation, groups):

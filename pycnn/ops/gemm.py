@@ -122,5 +122,3 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if input.dtype != other.dtype:
         raise DTypeError(f"matmul: other is {other.dtype} and input is {input.dtype}; they must be the same")
     return _Matmul()(input, other)
-
-

@@ -22,7 +22,7 @@ class Group:
         for p in parameters:
             if p.backend is not self.backend or p.dtype != self.dtype:
                 raise DeviceError(
-                    f"one group's parameters must share device and type: found {p.device} {p.dtype} beside {first.device} {first.dtype}"
+                    f"one group's parameters must share device and type: {p.device} {p.dtype} beside {first.device} {first.dtype}"
                 )
         step = ALIGNMENT // self.dtype.itemsize
         ends = np.cumsum([-(-p.size // step) * step for p in parameters])

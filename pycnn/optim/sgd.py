@@ -15,8 +15,15 @@ class SGD(Optimizer):
         ValueError: a setting is negative, or nesterov without momentum or with dampening.
     """
 
-    def __init__(self, params, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
-                 nesterov: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ):
         for name, value in {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}.items():
             if not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
