@@ -11,12 +11,12 @@ import sys
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["bench"]:  # it has options of its own
-        from .bench import main as bench
-
-        return bench(argv[1:]) or 0
-    options = _parser().parse_args(argv)
     try:
+        if argv[:1] == ["bench"]:  # it has options of its own
+            from .bench import main as bench
+
+            return bench(argv[1:]) or 0
+        options = _parser().parse_args(argv)
         return options.command(options) or 0
     except KeyboardInterrupt:
         return 130

@@ -1,12 +1,23 @@
 """Where the tests run, and what the summary line says about tests that need a GPU, PyTorch or real data."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 import pycnn
 
 DEVICE = os.environ.get("PYCNN_TEST_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_run_the_package_under_test(tmp_path_factory):
+    """A program started in the checkout would import its pycnn/, which an installed package under test is not built in."""
+    here, path = Path.cwd(), os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(pycnn.__file__).parents[1]), path]))
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(here)
 
 
 @pytest.fixture(autouse=True)

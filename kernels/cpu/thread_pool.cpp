@@ -22,7 +22,7 @@ namespace pycnn::cpu {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr auto kSpin = std::chrono::microseconds(30);
+constexpr auto kSpin = std::chrono::microseconds(1000);  // waking a sleeping thread takes 50 µs and more
 
 int available_processors() {
 #if defined(__linux__)

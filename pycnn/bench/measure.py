@@ -1,6 +1,6 @@
 """Timing: both sides take turns, medians are compared, and the spread of the ratio is reported.
 
-On a CPU a sample is a wall-clock time of as many runs as fill a few milliseconds, after one run that is not timed. On a GPU it
+On a CPU a sample is a wall-clock time of as many runs as fill 30 milliseconds, after as many that are not timed. On a GPU it
 is the time between two CUDA events on one stream, with enough work queued ahead that launching does not show: "warm" repeats
 the run, "cold" overwrites the L2 cache before each.
 """
@@ -15,6 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 Run = Callable[[], object]
+SETTLE = (
+    0.02  # seconds: an idle thread of the other side spins for some milliseconds before it sleeps, and takes a core meanwhile
+)
+WARM_UP = 0.003  # seconds: this side's own threads wake, and its memory is in the cache
 L2_FLUSH = 256 << 20  # bytes overwritten to empty the L2 cache, and to keep the GPU busy while runs are queued
 
 
@@ -33,7 +37,7 @@ class Effort:
     most: int
 
 
-FULL, QUICK, GPU = Effort(0.01, 4.0, 25), Effort(0.002, 0.4, 5), Effort(0.002, 1.0, 25)
+FULL, QUICK, GPU = Effort(0.03, 2.0, 15), Effort(0.01, 0.5, 5), Effort(0.002, 1.0, 25)
 
 
 class CpuClock:
@@ -43,8 +47,10 @@ class CpuClock:
 
     def sample(self, run: Run, repeats: int, mode: str) -> float:
         """Seconds per run."""
-        time.sleep(0.001)  # lets the other side's threads go to sleep
+        warm = time.perf_counter() + WARM_UP
         run()
+        while time.perf_counter() < warm:
+            run()
         start = time.perf_counter()
         for _ in range(repeats):
             run()
@@ -116,7 +122,7 @@ def interleave(runs: dict[str, Run], clock, mode: str, effort: Effort) -> dict[s
         repeats[name] = max(1, min(10_000, math.ceil(effort.sample / max(once[name], 1e-9))))
     if mode == "cold":
         repeats = {name: min(r, 20) for name, r in repeats.items()}
-    round_time = sum(once[name] * (repeats[name] + 1) for name in runs)
+    round_time = sum(once[name] * (repeats[name] + 1) + WARM_UP for name in runs)
     rounds = max(3, min(effort.most, int(effort.budget / round_time)))
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(rounds):
