@@ -81,7 +81,9 @@ def _report_cpu() -> bool:
         say("cpu", "does not work: pycnn._cpu is not built. It needs a C++17 compiler; then: pip install .")
         return False
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # finds the same pycnn
-    probe = subprocess.run([sys.executable, "-c", CPU_PROBE], capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+    probe = subprocess.run(
+        [sys.executable, "-c", CPU_PROBE], capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1]
+    )
     if probe.returncode == -signal.SIGILL:
         say("cpu", "does not work: pycnn._cpu was built for another CPU and uses instructions this one lacks.")
         say("", "Build it for any CPU: PYCNN_CPU=portable pip install --force-reinstall --no-deps .")

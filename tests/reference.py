@@ -213,7 +213,7 @@ MAPS = {
 # ---- reduce: x is outer, reduced, inner ----
 
 
-def sum(x, divisor=1.0):  # noqa: A001
+def sum(x, divisor=1.0):
     return x.astype(np.float64).sum(1) / divisor
 
 
@@ -221,7 +221,7 @@ def sum_backward(dy, reduced, divisor=1.0):
     return np.repeat(dy.astype(np.float64)[:, None], reduced, axis=1) / divisor
 
 
-def max(x):  # noqa: A001
+def max(x):
     index = np.argmax(x, axis=1)  # the first NaN, else the first maximum
     return np.take_along_axis(x, index[:, None], 1)[:, 0], index
 

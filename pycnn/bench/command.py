@@ -242,7 +242,7 @@ def _under(op: str, version: str, run):
 
 def _middle(chosen: list[Row]) -> Row | None:
     """Of several rows the largest of at most 1 GFLOP, which the simplest version can still do in seconds."""
-    work = lambda row: row.work(Setting())  # noqa: E731
+    work = lambda row: row.work(Setting())
     small = [row for row in chosen if row.group != "overhead" and work(row) <= 1e9 or row.unit == "B/s"]
     return max(small or chosen, key=work, default=None)
 

@@ -72,7 +72,7 @@ def functional(make, apply, gradient: bool = False, image: bool = True):
 
     def prepare(setting: Setting, expected) -> Contest:
         arrays = make(setting)
-        theirs = lambda layout: _torch_side(setting, arrays, apply, gradient, layout)  # noqa: E731
+        theirs = lambda layout: _torch_side(setting, arrays, apply, gradient, layout)
         rivals = setting.layouts(theirs) if image else setting.rival("torch", lambda: theirs("NCHW"))
         return Contest(_pycnn_side(setting, arrays, apply, gradient, image), rivals, lambda *y: expected(y[0], *arrays))
 
@@ -85,7 +85,7 @@ def upstream(like) -> np.ndarray:
 
 
 def _pycnn_side(setting, arrays, apply, gradient, image):
-    layout = lambda a: "image" if image and a.ndim == 4 else "plain"  # noqa: E731
+    layout = lambda a: "image" if image and a.ndim == 4 else "plain"
     inputs = [Tensor(a, gradient and i == 0, setting.device, layout=layout(a)) for i, a in enumerate(arrays)]
     if not gradient:
         return no_grad()(lambda: apply(ops, *inputs))

@@ -13,7 +13,7 @@ from .loss import cross_entropy
 from .normalization import batch_norm
 from .pool2d import avg_pool2d, max_pool2d
 from .random import dropout
-from .reduce import argmax, max, mean, sum  # noqa: A004
+from .reduce import argmax, max, mean, sum
 from .shape import cast, flatten, permute, reshape, transpose
 from .softmax import log_softmax, softmax
 

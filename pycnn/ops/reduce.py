@@ -88,7 +88,7 @@ def _sum(name, input, dim, keepdim, mean):
     return _Sum(_memory_axes(name, input, dim), keepdim, mean)(input)
 
 
-def sum(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def sum(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:
     """The sum over the axes `dim` (a number, a tuple, or None for all). `keepdim` leaves them with extent 1.
 
     Summed in fp32 (fp64 for float64), in an order that depends on the shape alone.
@@ -150,7 +150,7 @@ class _MaxOfAll(Function):
         self.run("copy", (x.size, int(accumulate)), x.dtype, is_most, dx)
 
 
-def max(input: Tensor, dim: int | None = None, keepdim: bool = False):  # noqa: A001
+def max(input: Tensor, dim: int | None = None, keepdim: bool = False):
     """The largest element; along an axis `dim`, a pair (values, indices) with the first place that has it.
 
     A NaN is larger than any number. The gradient goes to the place in `indices`; without `dim`, equal maxima share it.

@@ -31,7 +31,7 @@ class CsvLog:
             from .checkpoint import replace_durably
 
             replace_durably(self.path, content)
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self._file = open(self.path, "ab", buffering=0)
         self._size = len(content)
 
     def write(self, *values) -> None:
