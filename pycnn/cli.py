@@ -119,7 +119,7 @@ def _kernels(options: argparse.Namespace) -> None:
     from .backend import list_kernels
     from .errors import NotSupported
 
-    rows = list_kernels(options.pattern)
+    rows = list_kernels(options.pattern) or list_kernels(f"{options.pattern}_*")  # conv2d: its three passes
     if not rows:
         raise NotSupported(f"no op matches {options.pattern!r}")
     width = max(len(row["version"]) for row in rows)
