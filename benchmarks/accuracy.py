@@ -1,6 +1,7 @@
 """Train LeNet-5 on the digits with seeds 0 to 4, and once for the last 360 in file order: ``python benchmarks/accuracy.py``.
 
-Where the environment variable PYCNN_DATA names a folder with MNIST's files in ``mnist/``, on these too. Writes ``results/<device>/<date>-<commit>-accuracy.json``, which ``report.py`` turns into the README's table.
+Where the environment variable PYCNN_DATA names a folder with MNIST's files in ``mnist/``, on these too. Writes
+``results/<device>/<date>-<commit>-accuracy.json``, which ``report.py`` turns into the README's table.
 """
 
 from __future__ import annotations
