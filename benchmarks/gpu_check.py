@@ -5,7 +5,8 @@
     python benchmarks/gpu_check.py --stage build tests
 
 Run from a checkout on a machine with an NVIDIA GPU, nvcc, CuPy, CMake, ninja and pybind11; nothing is installed or downloaded.
-Results go to ``benchmarks/results/<device>/<date>-<commit>.json``; stages run later on the same day and commit are added to it.
+Results go to ``benchmarks/results/<device>/<date>-<commit>-check.json``, stages run later on the same day and commit too; the
+benchmark's own figures lie beside it in ``<date>-<commit>.json``.
 Without a GPU it says what it would do and exits with 0.
 """
 
@@ -62,7 +63,10 @@ def stages(work: Path) -> dict[str, tuple[str, list[list[str]]]]:
             ["!", *run, bugs, tool],
             [*run, *SELF, "--steps", "all"],
         ])  # fmt: skip
-    table["bench"] = ("pycnn and PyTorch (cuDNN) side by side", [[*PYCNN, "bench", "--device", "cuda"]])
+    table["bench"] = (
+        "pycnn and PyTorch (cuDNN) side by side",
+        [[*PYCNN, "bench", "--device", "cuda", "--json", "benchmarks/results"]],
+    )
     return table
 
 
@@ -204,7 +208,7 @@ def main() -> int:
 
     commit = args.commit or output("git", "describe", "--always", "--dirty") or "unknown"
     device = re.sub(r"[^a-z0-9]+", "-", here["device"].lower()).strip("-")
-    file = RESULTS / device / f"{datetime.date.today()}-{commit}.json"
+    file = RESULTS / device / f"{datetime.date.today()}-{commit}-check.json"
     record = json.loads(file.read_text()) if file.exists() else here | {"commit": commit, "stages": {}}
     environment = os.environ | {
         "PYCNN_CUDA": "ON",
