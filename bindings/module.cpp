@@ -98,7 +98,7 @@ PYBIND11_MODULE(PYCNN_MODULE, m) {
   using namespace pycnn;
   py::register_local_exception_translator(&translate);
 
-  py::class_<Plan>(m, "Plan")
+  py::class_<Plan>(m, "Plan", py::module_local())  // pycnn._cpu and pycnn._cuda each have their own
       .def_property_readonly("op", [](const Plan& p) { return p.version->op; })
       .def_property_readonly("version", [](const Plan& p) { return p.version->name; })
       .def_readonly("workspace", &Plan::workspace)
