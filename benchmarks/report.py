@@ -1,12 +1,12 @@
 """Rewrite the tables between ``<!-- bench:NAME -->`` and ``<!-- /bench:NAME -->`` in README.md from the newest result files.
 
     pycnn bench --json benchmarks/results        measure; writes results/<device>/<date>-<commit>.json
-    python benchmarks/report.py [FILE ...]       rewrite the tables (README.md if no file is named)
+    python benchmarks/report.py [FILE ...]       rewrite the tables (README.md and docs/agreement.md if no file is named)
     python benchmarks/report.py --check          change nothing; exit code 1 if a table is not what the results say
 
-NAME is ``summary``, a group of ``pycnn bench`` (``convolution``, ``memory``, …), ``versions:OP`` (``pycnn bench versions OP``) or
-``accuracy`` (``accuracy.py``). Each device's newest full measurement makes one table, captioned with the file it comes from.
-A name without results keeps an empty place.
+NAME is ``summary``, a group of ``pycnn bench`` (``convolution``, ``memory``, …), ``versions:OP`` (``pycnn bench versions OP``),
+``agreement`` and ``agreement by op`` (``pycnn bench agreement``) or ``accuracy`` (``accuracy.py``). Each device's newest full
+measurement makes one table, captioned with the file it comes from. A name without results keeps an empty place.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import sys
 from pathlib import Path
 
 from pycnn.bench.report import (
+    AGREEMENT_HEADINGS,
     HEADINGS,
     SUMMARY_HEADINGS,
     VERSION_HEADINGS,
+    agreement_cells,
+    by_op,
     cells,
     digits,
     summary_cells,
@@ -58,6 +61,9 @@ def table(name: str, result: dict) -> str:
         return markdown(SUMMARY_HEADINGS, map(summary_cells, result["groups"]))
     if name == "accuracy":
         return accuracy(result["rows"])
+    if name.startswith("agreement"):
+        rows = by_op(result["rows"]) if name == "agreement by op" else result["rows"]
+        return markdown(AGREEMENT_HEADINGS, map(agreement_cells, rows))
     if name.startswith("versions:"):
         return markdown(VERSION_HEADINGS, map(version_cells, result["rows"]))
     rows = [cells(row) for row in result["rows"] if row["group"] == name]
@@ -84,7 +90,8 @@ def caption(path: Path, result: dict) -> str:
 
 def tables(name: str, folder: Path = RESULTS) -> str:
     """All tables of a name, a device each."""
-    kind = name if name == "accuracy" or name.startswith("versions:") else "bench"
+    first = name.partition(" ")[0]
+    kind = first if first in ("accuracy", "agreement") or name.startswith("versions:") else "bench"
     made = [(table(name, result), caption(path, result)) for path, result in newest(kind, folder)]
     return "\n".join(f"{text}\n{below}" for text, below in made if text)
 
@@ -96,7 +103,7 @@ def rewrite(text: str, folder: Path = RESULTS) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", type=Path, default=[ROOT / "README.md"])
+    parser.add_argument("files", nargs="*", type=Path, default=[ROOT / "README.md", ROOT / "docs" / "agreement.md"])
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if something would change")
     options = parser.parse_args(argv)
     stale = 0

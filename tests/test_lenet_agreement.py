@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from torch_reference import agreement
-from torch_reference.frameworks import framework, part
 
 import pycnn
+from pycnn.bench.frameworks import framework, part
 
 STORED = Path(__file__).with_name("torch_reference") / "lenet5_agreement.npz"
 

@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed (the stored comparisons of test_torch_reference.py ran)")
 
-from torch_reference.cases import CASES  # noqa: E402
-from torch_reference.frameworks import assert_agree, framework, run  # noqa: E402
+from pycnn.bench.cases import CASES  # noqa: E402
+from pycnn.bench.frameworks import assert_agree, framework, run  # noqa: E402
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

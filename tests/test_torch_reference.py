@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch_reference.cases import CASES
-from torch_reference.frameworks import assert_agree, framework, part, run
+
+from pycnn.bench.cases import CASES
+from pycnn.bench.frameworks import assert_agree, framework, part, run
 
 FOLDER = Path(__file__).with_name("torch_reference")
 

@@ -23,9 +23,10 @@ def main(argv: list[str] | None = None) -> int:
     """Measure; returns 0, or 1 if a result was wrong or a row could not run, or 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else argv
     versions = argv[:1] == ["versions"]
-    options = _parser(versions).parse_args(argv[versions:])
     try:
-        return _main(options, versions)
+        if argv[:1] == ["agreement"]:
+            return _agreement(_agreement_parser().parse_args(argv[1:]))
+        return _main(_parser(versions).parse_args(argv[versions:]), versions)
     except (DeviceError, NotSupported, ValueError) as error:
         print(f"pycnn bench: {error}", file=sys.stderr)
         return 2
@@ -43,7 +44,8 @@ def _parser(versions: bool) -> argparse.ArgumentParser:
             prog="pycnn bench",
             description="Measure pycnn against PyTorch, interleaved on the same threads. Every result is checked against float64 "
             "in the same run. torch/pycnn above 1 means that pycnn is faster.",
-            epilog="pycnn bench versions OP compares all kernel versions of one op.",
+            epilog="pycnn bench versions OP compares all kernel versions of one op. pycnn bench agreement compares every "
+            "version's results with float64.",
         )
         parser.add_argument("--list", action="store_true", help="list the rows and stop")
         parser.add_argument("--kernels", nargs="+", action="extend", default=[], metavar="CHOICE", help="'own' and OP=VERSION")
@@ -53,6 +55,36 @@ def _parser(versions: bool) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--json", metavar="FILE", help="write the results; into a folder as <device>/<date>-<commit>.json")
     return parser
+
+
+def _agreement_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pycnn bench agreement",
+        description="Compare the results of every kernel version, and PyTorch's, with float64: the worst error in units of its "
+        "bound (pycnn/bench/agreement.py), in each storage type. Needs PyTorch.",
+    )
+    parser.add_argument("--filter", metavar="TEXT", help="versions 'op:version' that hold TEXT")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the results; into a folder as <device>/<date>-<commit>-agreement.json"
+    )
+    return parser
+
+
+def _agreement(options: argparse.Namespace) -> int:
+    setting = Setting("cpu", _torch("cpu"))
+    if setting.torch is None:
+        raise NotSupported("agreement needs PyTorch's float64 as a reference; run: pip install torch==2.13.0")
+    from . import agreement
+
+    printer = Printer()
+    records = agreement.measure(options.filter, printer.busy)
+    if not records:
+        raise NotSupported(f"no kernel version 'op:version' holds {options.filter!r}")
+    printer.agreement(records)
+    if options.json:
+        path = save(document(records, setting, backend.get_num_threads(), [], kind="agreement"), options.json)
+        printer.line(f"\nwritten to {path}")
+    return 0 if all(error is not None and error <= 1 for record in records for error in record["pycnn"].values()) else 1
 
 
 def _main(options: argparse.Namespace, versions: bool) -> int:

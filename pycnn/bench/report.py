@@ -18,6 +18,8 @@ from .rows import GROUPS
 HEADINGS = ("", "pycnn", "torch", "torch/pycnn", "p20–p80", "of best samples", "rate", "error/bound")
 SUMMARY_HEADINGS = ("", "rows", "torch/pycnn, geometric mean", "of best samples", "least", "target", "")
 VERSION_HEADINGS = ("", "idea", "time", "torch/pycnn", "rate", "error/bound")
+TYPES = ("float32", "float16", "bfloat16")
+AGREEMENT_HEADINGS = ("", *(f"{library} {storage}" for storage in TYPES for library in ("pycnn", "torch")))
 
 
 # ---- figures ----------------------------------------------------------------------------------------------------------
@@ -98,6 +100,25 @@ def version_cells(record: dict) -> tuple[str, ...]:
     return (record["version"], record["idea"], figure(record["pycnn"]), ratio, rate(record), error(record))
 
 
+def agreement_cells(record: dict) -> tuple[str, ...]:
+    """A record of ``pycnn bench agreement`` under AGREEMENT_HEADINGS: errors in units of the bound."""
+    errors = (record[library].get(storage, "") for storage in TYPES for library in ("pycnn", "torch"))
+    return (f"{record['op']}:{record['version']}", *("–" if e is None else e if e == "" else f"{e:.2f}" for e in errors))
+
+
+def by_op(records: list[dict]) -> list[dict]:
+    """Records of ``pycnn bench agreement``, the worst of each op's versions."""
+    worst: dict[str, dict] = {}
+    for record in records:
+        line = worst.setdefault(record["op"], {"op": record["op"], "versions": 0, "pycnn": {}, "torch": {}})
+        line["versions"] += 1
+        for library in ("pycnn", "torch"):
+            for storage, error in record[library].items():
+                known = [e for e in (error, line[library].get(storage)) if e is not None]
+                line[library][storage] = max(known, default=None)
+    return [line | {"version": f"{line['versions']} versions"} for line in worst.values()]
+
+
 def error(record: dict) -> str:
     """The largest error in units of its bound."""
     return "" if record.get("error") is None else f"{record['error']:.2f}" + ("" if record["ok"] else " WRONG")
@@ -146,6 +167,10 @@ class Printer:
         """The versions of one op, and why some cannot do the problem."""
         self.table(op, VERSION_HEADINGS, [version_cells(record) for record in records])
         self.failures([record | {"name": record["version"]} for record in records])
+
+    def agreement(self, records: list[dict]) -> None:
+        """The worst errors of every version."""
+        self.table("Worst error against float64, in units of its bound", AGREEMENT_HEADINGS, list(map(agreement_cells, records)))
 
     def failures(self, records: list[dict]) -> None:
         """What went wrong, a line each."""

@@ -10,10 +10,10 @@ random numbers.
 from __future__ import annotations
 
 import numpy as np
-from torch_reference.cases import LENET5, Case, lenet5_weights
-from torch_reference.frameworks import framework
 
 import pycnn
+from pycnn.bench.cases import LENET5, Case, lenet5_weights
+from pycnn.bench.frameworks import framework
 
 RUNS, STEPS, BATCH = 11, 100, 4
 SETTINGS = {"lr": 0.05}

@@ -16,8 +16,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from torch_reference import agreement  # noqa: E402
-from torch_reference.cases import CASES  # noqa: E402
-from torch_reference.frameworks import framework, run  # noqa: E402
+
+from pycnn.bench.cases import CASES  # noqa: E402
+from pycnn.bench.frameworks import framework, run  # noqa: E402
 
 LIMIT = 5_000_000  # bytes, of all files together
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from functools import cache
 
+import ml_dtypes
 import numpy as np
-from torch_reference.cases import Case
+
+from .cases import Case
 
 
 class Pycnn:
@@ -50,7 +52,7 @@ class Torch:
     def __init__(self):
         import torch
 
-        from pycnn.bench.torch_twin import torch_model
+        from .torch_twin import torch_model
 
         torch.set_num_threads(1)  # its threads spin while they wait, which small work on a busy machine does not survive
         self.torch, self.optim, self.create_model = torch, torch.optim, torch_model
@@ -60,10 +62,13 @@ class Torch:
         return getattr(functional, op) if hasattr(functional, op) else getattr(self.torch, op)
 
     def tensor(self, array, requires_grad=False):
-        return self.torch.from_numpy(np.array(array)).requires_grad_(requires_grad)
+        bfloat16 = array.dtype == ml_dtypes.bfloat16  # which PyTorch does not take from NumPy, nor give
+        tensor = self.torch.from_numpy(np.array(array, np.float32 if bfloat16 else None))
+        return (tensor.bfloat16() if bfloat16 else tensor).requires_grad_(requires_grad)
 
     def array(self, tensor) -> np.ndarray:
-        return np.array(tensor.detach().numpy())
+        bfloat16 = tensor.dtype == self.torch.bfloat16
+        return np.array((tensor.float() if bfloat16 else tensor).detach().numpy(), ml_dtypes.bfloat16 if bfloat16 else None)
 
     def parameter(self, tensor):
         return self.torch.nn.Parameter(tensor.detach().clone())
@@ -94,7 +99,7 @@ def run(F, case: Case, stored: dict[str, np.ndarray] | None = None) -> dict[str,
     """
     stored = stored or {}
     arrays = part(stored, "input/") or case.arrays()
-    wanted = [name for name, a in arrays.items() if a.dtype.kind == "f" and name not in case.constants]
+    wanted = [name for name, a in arrays.items() if floating(a) and name not in case.constants]
     inputs = {name: F.tensor(a, name in wanted) for name, a in arrays.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")
@@ -105,9 +110,15 @@ def run(F, case: Case, stored: dict[str, np.ndarray] | None = None) -> dict[str,
     differentiable = [name for name, y in outputs.items() if y.requires_grad]
     if differentiable:
         upstream = part(stored, "upstream/") or {name: case.upstream(name, results[f"output/{name}"]) for name in differentiable}
-        F.backward([outputs[name] for name in differentiable], [upstream[name] for name in differentiable])
+        arriving = [upstream[name].astype(results[f"output/{name}"].dtype) for name in differentiable]
+        F.backward([outputs[name] for name in differentiable], arriving)
         results |= {f"upstream/{name}": dy for name, dy in upstream.items()}
     return results | {f"gradient/{name}": F.array(inputs[name].grad) for name in wanted}
+
+
+def floating(array: np.ndarray) -> bool:
+    """Whether an array holds floating-point numbers, bfloat16 among them."""
+    return array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
 
 
 def part(results: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
