@@ -50,7 +50,7 @@ def _memory_axes(name, x: Tensor, dim) -> tuple[int, ...]:
 def _in_result_order(x: Tensor, dims, keepdim) -> Tensor:
     """`x`, in plain order if its memory order without `dims` is not the logical one."""
     if x.layout == "image" and not keepdim and len(dims) < 4:
-        kept = [d for d in (0, 2, 3, 1) if d not in {d % 4 for d in dims} and x.shape[d] != 1]
+        kept = [d for d in (0, 2, 3, 1) if d not in {d % 4 for d in dims}]
         if kept != sorted(kept):
             return as_plain(x)
     return x

@@ -1,0 +1,165 @@
+"""Bad input: one table. Each call is refused with a message that names the argument, its value and what would be right, before
+any kernel is launched, and so with the same words on every device."""
+
+import re
+
+import numpy as np
+import pytest
+from helpers import DEVICE
+
+import pycnn
+from pycnn import Tensor, backend, nn, ops, optim
+from pycnn.errors import DeviceError, DTypeError, GraphError, NotSupported, ShapeError
+
+
+def zeros(*shape, dtype=np.float32, **options):
+    return Tensor(np.zeros(shape, dtype), **options)
+
+
+X = lambda: zeros(2, 4, 7, 8)
+W = lambda: zeros(6, 4, 3, 3)
+LOGITS = lambda: zeros(5, 3)
+LABELS = np.array([0, 1, 2, 0, 1])
+
+TABLE = {
+    # ---- conv2d ----
+    "conv2d: kernel larger than the padded input": (
+        lambda: ops.conv2d(zeros(1, 4, 2, 8), W()), ShapeError, r"height padded to 2 \+ 0 = 2 is smaller than the kernel"),
+    "conv2d: dilation makes the kernel too large": (
+        lambda: ops.conv2d(X(), W(), dilation=4), ShapeError, r"dilation·\(kernel - 1\) \+ 1 = 4·\(3 - 1\) \+ 1 = 9"),
+    "conv2d: stride 0": (lambda: ops.conv2d(X(), W(), stride=0), ValueError, "non-positive stride is not supported.*0"),
+    "conv2d: stride -1": (lambda: ops.conv2d(X(), W(), stride=(1, -1)), ValueError, "non-positive stride is not supported.*-1"),
+    "conv2d: padding -1": (lambda: ops.conv2d(X(), W(), padding=-1), ValueError, "negative padding is not supported.*-1"),
+    "conv2d: dilation 0": (lambda: ops.conv2d(X(), W(), dilation=0), ValueError, "dilation should be greater than zero.*0"),
+    "conv2d: dilation -1": (lambda: ops.conv2d(X(), W(), dilation=-1), ValueError, "dilation should be greater than zero.*-1"),
+    "conv2d: groups 0": (lambda: ops.conv2d(X(), W(), groups=0), ValueError, "non-positive groups is not supported.*0"),
+    "conv2d: groups -1": (lambda: ops.conv2d(X(), W(), groups=-1), ValueError, "non-positive groups is not supported.*-1"),
+    "conv2d: fewer filters than groups": (
+        lambda: ops.conv2d(X(), zeros(1, 2, 3, 3), groups=2), ShapeError, "1 output channels, which groups = 2 must divide"),
+    "conv2d: other channels than the weight": (
+        lambda: ops.conv2d(zeros(2, 5, 7, 8), W()), ShapeError, "5 channels; weight of shape .* takes 4"),
+    "conv2d: five axes": (lambda: ops.conv2d(zeros(1, 4, 1, 7, 8), W()), ShapeError, "input must have the 4 axes"),
+    "conv2d: three axes of weight": (lambda: ops.conv2d(X(), zeros(6, 4, 3)), ShapeError, "weight must have the 4 axes"),
+    "conv2d: bias of another length": (lambda: ops.conv2d(X(), W(), zeros(5)), ShapeError, r"bias has shape \(5,\), must be \(6"),
+    "conv2d: bias of two axes": (lambda: ops.conv2d(X(), W(), zeros(6, 1)), ShapeError, r"bias has shape \(6, 1\)"),
+    "conv2d: another type of weight": (
+        lambda: ops.conv2d(X(), zeros(6, 4, 3, 3, dtype=np.float64)), DTypeError, "weight is float64 and input is float32"),
+    "conv2d: another type of bias": (
+        lambda: ops.conv2d(X(), W(), zeros(6, dtype=np.float16)), DTypeError, "bias is float16 and input is float32"),
+    "conv2d: integers": (
+        lambda: ops.conv2d(*(zeros(1, 1, 3, 3, dtype=np.int64) for _ in range(2))), (DTypeError, NotSupported), "int64"),
+    "conv2d: unknown padding string": (lambda: ops.conv2d(X(), W(), padding="foo"), ValueError, "invalid padding string 'foo'"),
+    "conv2d: 'same' with a stride": (lambda: ops.conv2d(X(), W(), stride=2, padding="same"), ValueError, "padding='same'"),
+    "conv2d: three paddings": (lambda: ops.conv2d(X(), W(), padding=(1, 1, 1)), ValueError, "one integer or two"),
+    "conv2d: a stride that is no integer": (lambda: ops.conv2d(X(), W(), stride=1.5), ValueError, "one integer or two, got 1.5"),
+    "conv2d: padding of 2^62": (lambda: ops.conv2d(X(), W(), padding=2**62), ValueError, r"must be below 2\^30"),
+    "conv2d: an array, not a Tensor": (
+        lambda: ops.conv2d(np.zeros((2, 4, 7, 8), np.float32), W()), (DTypeError, AttributeError), "Tensor|layout"),
+    "Conv2d: groups 0": (lambda: nn.Conv2d(4, 6, 3, groups=0), ValueError, "groups must be a positive integer, got 0"),
+    "Conv2d: groups that do not divide": (lambda: nn.Conv2d(4, 6, 3, groups=3), ValueError, "must be divisible by groups = 3"),
+    # ---- pooling ----
+    "max_pool2d: negative padding": (lambda: ops.max_pool2d(X(), 3, padding=-1), ValueError, "pad must be non-negative.*-1"),
+    "max_pool2d: padding beyond half the kernel": (
+        lambda: ops.max_pool2d(X(), 3, padding=2), ValueError, "pad should be at most half of the effective kernel size.*2"),
+    "max_pool2d: stride 0": (lambda: ops.max_pool2d(X(), 3, 0), ValueError, "stride should not be zero"),
+    "max_pool2d: dilation 0": (lambda: ops.max_pool2d(X(), 3, dilation=0), ValueError, "dilation should be greater than zero"),
+    "max_pool2d: kernel 0": (lambda: ops.max_pool2d(X(), 0, 1), ValueError, "kernel_size must be at least 1, got 0"),
+    "max_pool2d: no channels": (lambda: ops.max_pool2d(zeros(2, 0, 7, 8), 3), ShapeError, "at least one channel"),
+    "max_pool2d: an input too small": (lambda: ops.max_pool2d(X(), 9), ShapeError, "height 7 is too small for kernel_size = 9"),
+    "max_pool2d: three axes": (lambda: ops.max_pool2d(zeros(4, 7, 8), 3), ShapeError, "4 axes"),
+    "avg_pool2d: divisor 0": (lambda: ops.avg_pool2d(X(), 3, divisor_override=0), ValueError, "divisor must be not zero"),
+    "avg_pool2d: padding beyond half the kernel": (lambda: ops.avg_pool2d(X(), 2, padding=2), ValueError, "at most half"),
+    # ---- gemm ----
+    "linear: other features": (lambda: ops.linear(zeros(3, 5), zeros(4, 6)), ShapeError, "in_features = 6"),
+    "linear: bias of another length": (lambda: ops.linear(zeros(3, 5), zeros(4, 5), zeros(5)), ShapeError, r"must be \(4,\)"),
+    "linear: another type": (lambda: ops.linear(zeros(3, 5), zeros(4, 5, dtype=np.float64)), DTypeError, "weight is float64"),
+    "matmul: inner extents": (lambda: ops.matmul(zeros(3, 5), zeros(4, 6)), ShapeError, r"\(3, 5\) and \(4, 6\)"),
+    # ---- normalization ----
+    "batch_norm: one value a channel": (
+        lambda: ops.batch_norm(zeros(1, 4, 1, 1), None, None, training=True), ShapeError, "more than 1 value per channel"),
+    "batch_norm: running_mean of another length": (
+        lambda: ops.batch_norm(X(), zeros(5), zeros(4)), ShapeError, r"running_mean has shape \(5,\), must be \(4,\)"),
+    "batch_norm: running_var of another length": (
+        lambda: ops.batch_norm(X(), zeros(4), zeros(3)), ShapeError, r"running_var has shape \(3,\)"),
+    "batch_norm: weight of another length": (
+        lambda: ops.batch_norm(X(), zeros(4), zeros(4), zeros(5)), ShapeError, r"weight has shape \(5,\)"),
+    "batch_norm: bias of another length": (
+        lambda: ops.batch_norm(X(), zeros(4), zeros(4), None, zeros(5)), ShapeError, r"bias has shape \(5,\)"),
+    "batch_norm: no running statistics in evaluation": (
+        lambda: ops.batch_norm(X(), None, None), ValueError, "running_mean and running_var are needed"),
+    "batch_norm: three axes": (lambda: ops.batch_norm(zeros(2, 4, 7), None, None, training=True), ShapeError, "N, C, H, W"),
+    # ---- softmax and losses ----
+    "softmax: no such axis": (lambda: ops.softmax(LOGITS(), 2), ShapeError, "dim 2 is not between -2 and 1"),
+    "cross_entropy: another batch": (
+        lambda: ops.cross_entropy(LOGITS(), LABELS[:4]), ShapeError, r"needs a target of shape \(5,\), got \(4,\)"),
+    "cross_entropy: a label out of range": (
+        lambda: ops.cross_entropy(LOGITS(), np.array([0, 1, 3, 0, 1])), ShapeError, r"target\[2\] is 3, but there are 3 classes"),
+    "cross_entropy: a negative label": (
+        lambda: ops.cross_entropy(LOGITS(), np.array([0, -1, 0, 0, 1])), ShapeError, r"target\[1\] is -1"),
+    "cross_entropy: float labels": (
+        lambda: ops.cross_entropy(LOGITS(), LABELS.astype(np.float32)), (ShapeError, DTypeError, NotSupported), "target"),
+    "cross_entropy: weight of another length": (
+        lambda: ops.cross_entropy(LOGITS(), LABELS, zeros(4)), ShapeError, r"weight must have shape \(3,\), got \(4,\)"),
+    "cross_entropy: unknown reduction": (
+        lambda: ops.cross_entropy(LOGITS(), LABELS, reduction="avg"), ValueError, "reduction must be .*'avg'"),
+    "cross_entropy: label_smoothing of 2": (
+        lambda: ops.cross_entropy(LOGITS(), LABELS, label_smoothing=2.0), ValueError, "label_smoothing must be between 0 and 1"),
+    # ---- shape, elementwise, reduce, random ----
+    "add: shapes": (lambda: zeros(3, 4) + zeros(3, 5), ShapeError, r"\(3, 4\) and \(3, 5\) do not fit together"),
+    "add: types": (lambda: zeros(3) + zeros(3, dtype=np.float64), DTypeError, "float32 and float64"),
+    "add: integers": (lambda: zeros(3, dtype=np.int64) + 1, DTypeError, "int64"),
+    "reshape: other number of elements": (lambda: zeros(3, 4).reshape(5, 2), ShapeError, r"does not fit the 12 elements"),
+    "reshape: two -1": (lambda: zeros(3, 4).reshape(-1, -1), ShapeError, "does not fit"),
+    "transpose: no such axis": (lambda: zeros(3, 4).transpose(0, 2), ShapeError, "dim 2 is not between"),
+    "permute: an axis twice": (lambda: zeros(3, 4).permute(0, 0), ShapeError, "must name each of the 2 axes"),
+    "flatten: axes in the wrong order": (lambda: ops.flatten(X(), 2, 1), ShapeError, "start_dim 2 comes after end_dim 1"),
+    "sum: an axis twice": (lambda: zeros(3, 4).sum((0, -2)), ShapeError, "names an axis twice"),
+    "sum: no such axis": (lambda: zeros(3, 4).sum(2), ShapeError, "dim 2 is not between"),
+    "max: an empty axis": (lambda: zeros(3, 0).max(1), ShapeError, "max"),
+    "dropout: no probability": (lambda: ops.dropout(zeros(3), 1.5), ValueError, "between 0 and 1, got 1.5"),
+    # ---- Tensor and backward ----
+    "Tensor: a type that is not stored": (lambda: Tensor(np.zeros(3, np.complex64)), DTypeError, "complex64 is not stored"),
+    "Tensor: integers that require a gradient": (lambda: Tensor(np.zeros(3, np.int64), True), DTypeError, "floating-point"),
+    "Tensor: an unknown device": (lambda: Tensor(np.zeros(3), device="gpu"), DeviceError, "unknown device 'gpu'"),
+    "item: several elements": (lambda: zeros(3).item(), ShapeError, "exactly one element"),
+    "backward: nothing requires a gradient": (lambda: zeros(1).backward(), GraphError, "does not require a gradient"),
+    "backward: several elements": (
+        lambda: ops.relu(zeros(3, requires_grad=True)).backward(), ShapeError, "needs an explicit gradient"),
+    "SGD: a negative learning rate": (
+        lambda: optim.SGD([pycnn.Parameter(np.zeros(3, np.float32))], lr=-1), ValueError, "lr must not be negative, got -1"),
+    "SGD: no parameters": (lambda: optim.SGD([]), ValueError, "no parameters"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_is_refused_before_any_launch(name, monkeypatch):
+    call, error, message = TABLE[name]
+    ran = []
+    device = backend.get(DEVICE)
+    launch = device._run
+
+    def watched(plan, *arguments):
+        ran.append(plan.op)
+        return launch(plan, *arguments)
+
+    monkeypatch.setattr(device, "_run", watched)
+    with pytest.raises(error, match=re.compile(message, re.S)) as refusal:
+        call()
+    assert refusal.type.__module__ in ("pycnn.errors", "builtins") and len(str(refusal.value)) < 400
+    assert set(ran) <= {"check_labels", "relu"}, ran  # what looks at labels, and the op before a backward
+
+
+def test_read_only_arrays_are_not_written():
+    frozen = np.zeros(4, np.float32)
+    frozen.flags.writeable = False
+    with pytest.raises(ShapeError, match="argument 'y' is read-only but is written to"):
+        backend.cpu().run("relu", (4, 0), np.dtype(np.float32), np.ones(4, np.float32), frozen)
+
+
+def test_arrays_of_another_device_are_refused():
+    if DEVICE == "cpu":
+        with pytest.raises(DeviceError, match="runs on the CPU and takes numpy.ndarray"):
+            backend.cpu().run("relu", (4, 0), np.dtype(np.float32), [0.0] * 4, np.zeros(4, np.float32))
+    else:
+        with pytest.raises(DeviceError, match="the others are on"):
+            ops.add(zeros(4), Tensor(np.zeros(4, np.float32), device="cpu"))
