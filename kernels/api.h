@@ -39,7 +39,7 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<SoftmaxForward, SoftmaxBackward>();
     append<CrossEntropyForward, CrossEntropyBackward, CheckLabels>();
     append<StridedCopy, Cast, Fill>();
-    append<Sgd, AdvanceStep>();
+    append<Sgd, Adam, AdamCorrections, AdvanceStep>();
     append<MaxPool2dForward, MaxPool2dBackward, MaxPool2dIndices, AvgPool2dForward, AvgPool2dBackward>();
     append<Increment>();
     append<Dropout>();

@@ -279,3 +279,11 @@ def sgd(param, grad, buffer, first, lr, momentum, dampening, weight_decay, neste
         buffer = g if first else momentum * buffer + (1 - dampening) * g
         g = g + momentum * buffer if nesterov else buffer
     return param - lr * g, buffer
+
+
+def adam(param, grad, mean, square, t, lr, beta1, beta2, eps, weight_decay, decoupled):
+    """The new parameters, mean and square; t counts from 1."""
+    param, grad = (param * (1 - lr * weight_decay), grad) if decoupled else (param, grad + weight_decay * param)
+    mean, square = beta1 * mean + (1 - beta1) * grad, beta2 * square + (1 - beta2) * grad**2
+    corrected_mean, corrected_square = mean / (1 - beta1**t), square / (1 - beta2**t)
+    return param - lr * corrected_mean / (np.sqrt(corrected_square) + eps), mean, square

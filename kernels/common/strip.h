@@ -42,12 +42,12 @@ __device__ __forceinline__ auto strip_at(const T* p) {
   return values_at<kStrip<T>>(p);
 }
 
-// A strip that is written: its elements, then store(). On a CPU they go straight to memory.
-template <class T>
+// N values that are written: their elements, then store(). On a CPU they go straight to memory.
+template <class T, int N = kStrip<T>>
 struct OutStrip {
 #if PYCNN_CUDA
   T* p;
-  Vector<T, kStrip<T>> values;
+  Vector<T, N> values;
   __device__ __forceinline__ explicit OutStrip(T* p) : p(p) {}
   __device__ __forceinline__ T& operator[](int j) { return values[j]; }
   __device__ __forceinline__ void store() const { values.store(p); }

@@ -313,12 +313,12 @@ SHAPE = [
 ]
 
 
-def sgd(name, **settings):
+def steps(name, optimizer_name, lr=0.1, **settings):
     """Parameters after each of four steps with gradients given."""
 
     def function(F, p, **gradients):
         parameter = F.parameter(p)
-        optimizer = F.optim.SGD([parameter], lr=0.1, **settings)
+        optimizer = getattr(F.optim, optimizer_name)([parameter], lr=lr, **settings)
         after = {}
         for step, gradient in gradients.items():
             optimizer.zero_grad()
@@ -328,7 +328,11 @@ def sgd(name, **settings):
         return after
 
     inputs = {name: normal(5, 7) for name in ("p", "step1", "step2", "step3", "step4")}
-    return Case(f"optim/sgd_{name}", function, inputs, constants=tuple(inputs), depth=4)
+    return Case(f"optim/{optimizer_name.lower()}_{name}", function, inputs, constants=tuple(inputs), depth=4)
+
+
+def sgd(name, **settings):
+    return steps(name, "SGD", **settings)
 
 
 OPTIM = [
@@ -338,6 +342,13 @@ OPTIM = [
     sgd("nesterov", momentum=0.9, nesterov=True),
     sgd("weight_decay", weight_decay=0.1),
     sgd("nesterov_weight_decay", momentum=0.8, nesterov=True, weight_decay=0.01),
+    steps("plain", "Adam", lr=0.01),
+    steps("betas", "Adam", betas=(0.5, 0.9)),
+    steps("no_memory", "Adam", betas=(0.0, 0.0), eps=0.1),
+    steps("eps", "Adam", eps=0.1),
+    steps("weight_decay", "Adam", weight_decay=0.1),
+    steps("plain", "AdamW", lr=0.01),
+    steps("weight_decay", "AdamW", betas=(0.8, 0.95), weight_decay=0.5),
 ]
 
 LENET5 = {

@@ -1,7 +1,7 @@
 """Layers and models: :class:`Module` holds parameters and calls ops."""
 
 from ..tensor import Buffer, Parameter
-from . import init
+from . import init, utils
 from .layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -19,5 +19,5 @@ from .module import Module, Sequential
 
 __all__ = [
     "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "CrossEntropyLoss", "Dropout", "Flatten", "Linear", "MaxPool2d", "Module",
-    "Parameter", "ReLU", "Sequential", "Sigmoid", "Tanh", "init",
+    "Parameter", "ReLU", "Sequential", "Sigmoid", "Tanh", "init", "utils",
 ]  # fmt: skip

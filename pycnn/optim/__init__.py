@@ -1,6 +1,8 @@
-"""Optimisers over flat parameter arrays."""
+"""Optimisers over flat parameter arrays, and schedules of their learning rates."""
 
+from . import lr_scheduler
+from .adam import Adam, AdamW
 from .optimizer import Optimizer
 from .sgd import SGD
 
-__all__ = ["SGD", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]

@@ -39,9 +39,14 @@ class Group:
             p.data = view
             p.use_grad_memory(self.grad[start : start + size].reshape(p.data.shape))
 
-    def zeros(self):
-        """A flat array of zeros, one element per slot element."""
-        return self.backend.xp.zeros(self.size, self.dtype)
+    def zeros(self, dtype=None):
+        """A flat array of zeros, one element per slot element, of the parameters' type or another."""
+        return self.backend.xp.zeros(self.size, dtype or self.dtype)
+
+    @property
+    def wide(self) -> np.dtype:
+        """The type sums are kept in: float32 for 16-bit parameters, else theirs."""
+        return self.dtype if self.dtype.itemsize > 4 else np.dtype(np.float32)
 
     @property
     def lr(self) -> float:
@@ -76,12 +81,13 @@ class Optimizer:
         params: Parameters, or dictionaries {"params": [...], setting: value …} for groups with settings of their own.
         defaults: the settings of groups that do not say otherwise.
         buffers: names of the flat state arrays each group keeps (e.g. the momentum).
+        wide: keep the state of 16-bit parameters in float32.
 
     Raises:
         ValueError: there are no parameters, or one is in two groups.
     """
 
-    def __init__(self, params, defaults: dict, buffers: tuple[str, ...] = ()):
+    def __init__(self, params, defaults: dict, buffers: tuple[str, ...] = (), wide: bool = False):
         params = list(params)
         if not params:
             raise ValueError("the optimiser got no parameters")
@@ -95,7 +101,7 @@ class Optimizer:
                 raise ValueError("a parameter is in more than one place of the optimiser")
             seen.update(id(p) for p in members)
             made = Group(members, defaults | {k: v for k, v in group.items() if k != "params"})
-            made.buffers = {name: made.zeros() for name in buffers}
+            made.buffers = {name: made.zeros(made.wide if wide else None) for name in buffers}
             self.groups.append(made)
 
     @property
@@ -117,6 +123,7 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.groups:
+            self.prepare(group)
             for start, end in group.ready_runs():
                 self.update(group, start, end)
             group.backend.run("advance_step", (0,), group.dtype, group.state)
@@ -124,6 +131,9 @@ class Optimizer:
                 if isinstance(p, Parameter):
                     p.changes += 1
         random.next_step()
+
+    def prepare(self, group: Group) -> None:
+        """What comes once before a group's updates."""
 
     def update(self, group: Group, start: int, end: int) -> None:
         """Update the elements [start, end) of a group's flat arrays."""
