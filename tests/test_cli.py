@@ -63,13 +63,16 @@ def test_options_reach_the_run(monkeypatch):
     monkeypatch.setattr("pycnn.train.train", lambda given, **options: seen.update(given=given, **options))
     words = "train lenet5 --data mnist --data-dir d --split last360 --device cpu --kernels own a=b --kernels c=d"
     words += " --seed 3 --epochs 4 -b 5 --lr 0.1 --momentum 0.2 --wd 0.3 --schedule constant --shift 1 --threads 2"
-    words += " --output o --resume auto --save-every 6"
+    words += " --output o --resume auto --save-every 6 --opt adamw --lr-step-size 7 --lr-milestones 3 9 --lr-gamma 0.5"
+    words += " --lr-power 2 --lr-patience 8 --lr-min 0.01 --lr-warmup-epochs 1 --lr-warmup-decay 0.1"
     assert cli.main(words.split()) == 0
     assert seen["output"] == "o" and seen["resume"] == "auto"
     assert seen["given"] == {
         "model": "lenet5", "data": "mnist", "data_dir": "d", "split": "last360", "device": "cpu",
         "kernels": ["own", "a=b", "c=d"], "seed": 3, "epochs": 4, "batch_size": 5, "lr": 0.1, "momentum": 0.2,
         "weight_decay": 0.3, "schedule": "constant", "shift": 1, "threads": 2, "save_every": 6,
+        "optimizer": "adamw", "lr_step_size": 7, "lr_milestones": [3, 9], "lr_gamma": 0.5, "lr_power": 2.0, "lr_patience": 8,
+        "lr_min": 0.01, "lr_warmup_epochs": 1, "lr_warmup_decay": 0.1,
     }  # fmt: skip
     assert cli.main(["train", "lenet5"]) == 0 and seen["given"] == {"model": "lenet5"}
 

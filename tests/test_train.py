@@ -26,8 +26,6 @@ from pycnn.train import (
     RunError,
     Trainer,
     TrainingError,
-    constant,
-    cosine,
     list_checkpoints,
     load_checkpoint,
     newest_checkpoint,
@@ -35,6 +33,7 @@ from pycnn.train import (
 )
 from pycnn.train import trainer as trainer_module
 from pycnn.train.log import CsvLog, Progress, read_rows
+from pycnn.train.run import make_scheduler
 
 
 @pytest.fixture(autouse=True)
@@ -43,15 +42,34 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def make_trainer(folder: Path | None = None, epochs: int = 2, schedule=None, model=None, **options) -> Trainer:
-    """LeNet-5 on 100 digits, batches of 16: 7 steps an epoch."""
+def cosine(optimizer):
+    """Over two epochs."""
+    return optim.lr_scheduler.CosineAnnealingLR(optimizer, 14)
+
+
+def before_steps(trainer: Trainer, action) -> Trainer:
+    """Let the trainer call `action(step)` before each of its steps, counted from 0."""
+    train_step = trainer._train_step
+
+    def watched(images, labels):
+        action(trainer.step)
+        return train_step(images, labels)
+
+    trainer._train_step = watched
+    return trainer
+
+
+def make_trainer(folder: Path | None = None, epochs: int = 2, schedule=None, model=None, make=optim.SGD, **options) -> Trainer:
+    """LeNet-5 on 100 digits, batches of 16: 7 steps an epoch. `schedule` makes the scheduler of an optimizer."""
     train_set, test_set = data.load("digits")
     pycnn.manual_seed(0)
     model = model or pycnn.models.create_model("lenet5")
-    optimizer = optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-3)
+    settings = {"momentum": 0.9} if make is optim.SGD else {}
+    optimizer = make(model.parameters(), lr=0.02 if settings else 0.002, weight_decay=1e-3, **settings)
     loader = data.DataLoader(train_set.subset(np.arange(100)), 16, shuffle=True, seed=5, shift=2)
     test_loader = data.DataLoader(test_set.subset(np.arange(40)), 32)
-    return Trainer(model, optimizer, loader, test_loader, epochs, schedule=schedule, folder=folder, **options)
+    scheduler = schedule and schedule(optimizer)
+    return Trainer(model, optimizer, loader, test_loader, epochs, scheduler=scheduler, folder=folder, **options)
 
 
 def rows(path: Path, drop: str = "seconds") -> list[dict[str, str]]:
@@ -104,12 +122,6 @@ def test_evaluation_changes_nothing_and_counts_right():
     assert trainer.model.training
 
 
-def test_schedules():
-    rate = cosine(0.1, 100)
-    assert rate(0) == 0.1 and rate(50) == pytest.approx(0.05) and rate(100) == pytest.approx(0) == rate(200)
-    assert constant(0.1, 100)(77) == 0.1
-
-
 def test_progress_lines_within_long_epochs_and_a_bar_on_terminals(capsys):
     with Progress(2, 10, live=False, every=0.0) as progress:
         progress.step(1, 13, 0.5)
@@ -127,36 +139,77 @@ def test_progress_lines_within_long_epochs_and_a_bar_on_terminals(capsys):
 def straight(tmp_path_factory) -> Path:
     """A run of two epochs that nothing stopped."""
     folder = tmp_path_factory.mktemp("straight")
-    make_trainer(folder, schedule=cosine(0.02, 14)).fit()
+    make_trainer(folder, schedule=cosine).fit()
     return folder
 
 
 @pytest.mark.parametrize("stop_after", range(1, 15))
 def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, straight, stop_after):
-    def schedule(step):
+    def stop(step):
         if step + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGINT)
-        return cosine(0.02, 14)(step)
 
     with pytest.raises(Interrupted) as caught:
-        make_trainer(tmp_path, schedule=schedule).fit()
+        before_steps(make_trainer(tmp_path, schedule=cosine), stop).fit()
     assert caught.value.code == 130
-    resumed = make_trainer(tmp_path, schedule=cosine(0.02, 14))
+    resumed = make_trainer(tmp_path, schedule=cosine)
     resumed.restore(newest_checkpoint(tmp_path / "checkpoints", pytest.fail))
     assert resumed.step == stop_after
     resumed.fit()
     assert_same_run(tmp_path, straight)
 
 
+def warm_up(optimizer):
+    """Three steps, then multiplied at two milestones."""
+    parts = [optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3), optim.lr_scheduler.MultiStepLR(optimizer, [4, 8], 0.3)]
+    return optim.lr_scheduler.SequentialLR(optimizer, parts, [3])
+
+
+def plateau(optimizer):
+    """An epoch's test loss is never better by a half."""
+    return optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "schedule", "stops"),
+    [(optim.Adam, plateau, (3, 14, 15, 20)), (optim.AdamW, warm_up, (2, 3, 7, 9)), (optim.SGD, plateau, (14, 16))],
+)
+def test_any_optimizer_and_scheduler_resumes_with_the_same_bits(tmp_path, make, schedule, stops):
+    def trainer(folder):
+        return make_trainer(folder, epochs=3, schedule=schedule, make=make)
+
+    trainer(tmp_path / "straight").fit()
+    rates = [row["lr"] for row in read_rows(tmp_path / "straight" / "steps.csv")]
+    assert len(set(rates)) == (2 if schedule is plateau else 6) and rates[14] != rates[0]
+    for stop in stops:  # again and again, each run going on with the one before
+        running = trainer(tmp_path / "resumed")
+        if list_checkpoints(tmp_path / "resumed" / "checkpoints"):
+            running.restore(newest_checkpoint(tmp_path / "resumed" / "checkpoints", pytest.fail))
+        with pytest.raises(Interrupted):
+            before_steps(running, signals_at(stop - 1, signal.SIGTERM)).fit()
+        assert running.step == stop
+    last = trainer(tmp_path / "resumed")
+    last.restore(newest_checkpoint(tmp_path / "resumed" / "checkpoints", pytest.fail))
+    last.fit()
+    assert_same_run(tmp_path / "resumed", tmp_path / "straight")
+
+
+def test_checkpoint_of_another_scheduler_is_refused(straight):
+    with pytest.raises(CheckpointError, match="does not fit this run: .*scheduler state has"):
+        make_trainer(schedule=plateau).restore(newest_checkpoint(straight / "checkpoints"))
+    with pytest.raises(CheckpointError, match="does not fit this run: .*optimiser state has"):
+        make_trainer(make=optim.Adam).restore(newest_checkpoint(straight / "checkpoints"))
+
+
 def test_resuming_from_an_older_checkpoint_drops_the_later_rows(tmp_path, straight):
-    make_trainer(tmp_path, schedule=cosine(0.02, 14), save_every=3).fit()
+    make_trainer(tmp_path, schedule=cosine, save_every=3).fit()
     assert_same_run(tmp_path, straight)
     for path in list_checkpoints(tmp_path / "checkpoints")[1:]:
         (path / "state.json").write_text("")
     with open(tmp_path / "steps.csv", "a") as file:
         file.write("15,3,0.0")  # the process died in the middle of a line
     said = []
-    resumed = make_trainer(tmp_path, schedule=cosine(0.02, 14))
+    resumed = make_trainer(tmp_path, schedule=cosine)
     resumed.restore(newest_checkpoint(tmp_path / "checkpoints", said.append))
     assert said and resumed.step < 14
     resumed.fit()
@@ -243,17 +296,16 @@ def test_thread_count_does_not_change_bits(tmp_path, straight_command):
 
 
 def signals_at(step: int, *numbers):
-    def schedule(now):
+    def action(now):
         if now == step:
             for number in numbers:
                 os.kill(os.getpid(), number)
-        return 0.02
 
-    return schedule
+    return action
 
 
 def test_second_ctrl_c_aborts_at_once(tmp_path):
-    trainer = make_trainer(tmp_path, schedule=signals_at(3, signal.SIGINT, signal.SIGINT))
+    trainer = before_steps(make_trainer(tmp_path), signals_at(3, signal.SIGINT, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         trainer.fit()
     assert trainer.step == 3 and list_checkpoints(tmp_path / "checkpoints") == []
@@ -263,7 +315,7 @@ def test_second_ctrl_c_aborts_at_once(tmp_path):
 def test_handlers_are_restored(numbers):
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     try:
-        make_trainer(epochs=1, schedule=signals_at(2, *numbers)).fit()
+        before_steps(make_trainer(epochs=1), signals_at(2, *numbers)).fit()
     except Interrupted as stopped:
         assert stopped.signal == numbers[0]
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
@@ -272,11 +324,7 @@ def test_handlers_are_restored(numbers):
 def test_outside_the_main_thread_no_handlers_are_installed():
     before, seen, result = signal.getsignal(signal.SIGINT), [], []
 
-    def schedule(step):
-        seen.append(signal.getsignal(signal.SIGINT))
-        return 0.02
-
-    trainer = make_trainer(epochs=1, schedule=schedule)
+    trainer = before_steps(make_trainer(epochs=1), lambda step: seen.append(signal.getsignal(signal.SIGINT)))
     thread = threading.Thread(target=lambda: result.append(trainer.fit()))
     thread.start()
     thread.join()
@@ -287,7 +335,7 @@ def test_outside_the_main_thread_no_handlers_are_installed():
 
 
 def test_full_disk_keeps_the_old_checkpoint_and_training_goes_on(tmp_path, monkeypatch, capsys, straight):
-    trainer = make_trainer(tmp_path, schedule=cosine(0.02, 14), save_every=3)
+    trainer = make_trainer(tmp_path, schedule=cosine, save_every=3)
     written = []
 
     def write(path, content):
@@ -370,21 +418,21 @@ def test_nan_loss_names_step_and_layer_and_keeps_the_last_finite_checkpoint(tmp_
 
 @pytest.mark.parametrize(("name", "value"), [("c3.weight", np.nan), ("f6.bias", np.inf)])
 def test_parameter_that_is_not_finite_is_named(tmp_path, name, value):
-    def schedule(step):
+    def poison(step):
         if step == 3:
             state = trainer.model.state_dict()
             state[name][..., 0] = value
             trainer.model.load_state_dict(state)
-        return 0.02
 
-    trainer = make_trainer(tmp_path, schedule=schedule)
+    trainer = before_steps(make_trainer(tmp_path), poison)
     with pytest.raises(TrainingError, match=f"step 4 .* the parameter {name} is not finite.* nothing has been saved yet"):
         trainer.fit()
     assert list_checkpoints(tmp_path / "checkpoints") == []
 
 
 def test_too_large_a_learning_rate_is_reported_not_saved(tmp_path):
-    trainer = make_trainer(tmp_path, epochs=9, schedule=lambda step: 0.02 if step < 8 else 1e30)
+    growing = lambda optimizer: optim.lr_scheduler.MultiStepLR(optimizer, [8], gamma=1e32)
+    trainer = make_trainer(tmp_path, epochs=9, schedule=growing)
     with pytest.raises(TrainingError, match="not finite|non-finite"):
         trainer.fit()
     last = newest_checkpoint(tmp_path / "checkpoints", pytest.fail)
@@ -520,6 +568,46 @@ def test_chosen_kernels_run_and_are_recorded(no_picture):
         train(QUICK | {"kernels": ["x"]})
 
 
+def rates_of(**settings):
+    """The learning rate of each of 12 epochs of 10 steps, and how often it changes within an epoch."""
+    config = Config("lenet5", epochs=12, lr=0.1, **settings)
+    optimizer = optim.SGD([nn.Parameter(np.ones(1, np.float32))], lr=config.lr)
+    scheduler, seen = make_scheduler(optimizer, config, 10), []
+    for _ in range(120):
+        seen.append(optimizer.lr)
+        scheduler.step()
+    return seen
+
+
+def test_settings_make_the_schedule():
+    assert rates_of(schedule="constant") == [0.1] * 120
+    assert rates_of()[::60] == pytest.approx([0.1, 0.05]) and rates_of(lr_min=0.02)[60] == pytest.approx(0.06)
+    assert rates_of(schedule="step", lr_step_size=5, lr_gamma=0.5)[49:101:17] == pytest.approx([0.1, 0.05, 0.05, 0.025])
+    assert rates_of(schedule="multistep", lr_milestones=[3, 4])[29:41:11] == pytest.approx([0.1, 0.001])
+    assert rates_of(schedule="exponential", lr_gamma=0.9)[::10] == pytest.approx([0.1 * 0.9**n for n in range(12)])
+    assert rates_of(schedule="poly")[::30] == pytest.approx([0.1 * (1 - n / 4) ** 0.9 for n in range(4)])
+    warm = rates_of(lr_warmup_epochs=2)
+    assert warm[0] == pytest.approx(0.001) and warm[10] == pytest.approx(0.0505) and warm[20] == 0.1 == max(warm)
+    assert warm[70] == pytest.approx(0.05)
+
+
+def test_other_optimizers_and_schedules_train(no_picture):
+    config = QUICK | {
+        "epochs": 2,
+        "optimizer": "adamw",
+        "lr": 0.002,
+        "schedule": "step",
+        "lr_step_size": 1,
+        "lr_warmup_epochs": 1,
+    }
+    assert train(config | {"weight_decay": 0.05}, output="run")["test_accuracy"] > 0.3
+    rates = [row["lr"] for row in read_rows("run/steps.csv")]
+    assert rates[0] == pytest.approx(2e-5) and max(rates) == 0.002 and rates == sorted(rates)
+    with pytest.raises(RunError, match="was started with optimizer = 'adamw'"):
+        train({"optimizer": "adam"}, resume="run")
+    train(QUICK | {"optimizer": "adam", "lr": 0.002, "schedule": "plateau"}, output="plateau")
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -528,12 +616,17 @@ def test_chosen_kernels_run_and_are_recorded(no_picture):
         {"lr": -1.0},
         {"seed": -1},
         {"schedule": "x"},
+        {"optimizer": "x"},
+        {"lr_gamma": 1.5},
+        {"lr_step_size": 0},
+        {"lr_warmup_epochs": 10},
+        {"lr_warmup_epochs": 1, "schedule": "plateau"},
         {"lr": float("nan")},
         {"data": "mnist", "split": "last360"},
     ],
 )
 def test_senseless_settings_are_refused(setting):
-    with pytest.raises(RunError, match="must|there is no schedule|only digits"):
+    with pytest.raises(RunError, match="must|there is no|only digits"):
         Config("lenet5", **setting)
 
 

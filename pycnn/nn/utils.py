@@ -40,11 +40,11 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> T
     squares = backend.empty((), wide)
     for i, grad in enumerate(grads):
         x = ops.cast(grad, wide)
-        backend.run("sum", (1, x.size, 1, int(i > 0), 0, 1.0), wide, (x * x).data, squares)
+        backend.run("sum", (1, x.size, 1, int(i > 0), 0, 1.0), wide, ops.mul(x, x).data, squares)
     norm = ops.sqrt(Tensor.from_memory(squares, "plain"))
-    factor = 6.0 * max_norm / (norm + 1e-6)
+    factor = ops.div(6.0 * max_norm, ops.add(norm, 1e-6))
     backend.run("relu6", (1, 0), wide, factor.data, factor.data)  # min(1, q) is relu6(6 q) / 6, NaN included
-    factor = factor / 6.0
+    factor = ops.div(factor, 6.0)
     for grad in grads:
         extents, along, nowhere = (1, 1, 1, 1, 1, grad.size), (0, 0, 0, 0, 0, 1), (0,) * 6
         problem = (*extents, *along, *nowhere, grad.size, 1)

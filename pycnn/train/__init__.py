@@ -3,7 +3,6 @@
 from .checkpoint import Checkpoint, CheckpointError, list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
 from .interruption import Interrupted, Interruption
 from .run import Config, RunError, train
-from .schedule import constant, cosine
 from .trainer import Trainer, TrainingError
 
 __all__ = [
@@ -15,8 +14,6 @@ __all__ = [
     "RunError",
     "Trainer",
     "TrainingError",
-    "constant",
-    "cosine",
     "list_checkpoints",
     "load_checkpoint",
     "newest_checkpoint",

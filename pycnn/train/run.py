@@ -10,17 +10,18 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from .. import __version__, backend, data, nn, optim
 from ..models import create_model
+from ..optim import lr_scheduler
 from ..random import manual_seed
 from .checkpoint import list_checkpoints, newest_checkpoint, replace_durably
 from .log import Progress, read_rows
 from .picture import draw
-from .schedule import SCHEDULES
 from .trainer import Trainer
 
 RUNS = Path("runs")
@@ -52,26 +53,74 @@ class Config:
     seed: int = 0
     epochs: int = 10
     batch_size: int = 64
+    optimizer: str = "sgd"
     lr: float = 0.03
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: str = "cosine"
+    lr_step_size: int = 30
+    lr_milestones: list[int] = field(default_factory=list)
+    lr_gamma: float = 0.1
+    lr_power: float = 0.9
+    lr_patience: int = 10
+    lr_min: float = 0.0
+    lr_warmup_epochs: int = 0
+    lr_warmup_decay: float = 0.01
     shift: int = 0
     threads: int | None = None
     save_every: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "lr_step_size"):
             if getattr(self, name) < 1:
                 raise RunError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("seed", "lr", "momentum", "weight_decay", "shift", "save_every"):
+        numbers = ("seed", "lr", "momentum", "weight_decay", "shift", "save_every", "lr_power", "lr_patience", "lr_min")
+        for name in (*numbers, "lr_warmup_epochs"):
             if not getattr(self, name) >= 0:
                 raise RunError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise RunError(f"there is no optimizer {self.optimizer!r}; there are {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:
             raise RunError(f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
+        for name in ("lr_gamma", "lr_warmup_decay"):
+            if not 0 < getattr(self, name) < 1:
+                raise RunError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if self.lr_warmup_epochs and (self.schedule == "plateau" or self.lr_warmup_epochs >= self.epochs):
+            raise RunError("a warm-up must be shorter than the training and cannot come before schedule plateau")
         if self.split != "stratified" and self.data != "digits":
             raise RunError(f"only digits can be split another way, {self.data} comes in two parts")
         parse_kernels(self.kernels)
+
+
+OPTIMIZERS = {
+    "sgd": lambda parameters, c: optim.SGD(parameters, c.lr, momentum=c.momentum, weight_decay=c.weight_decay),
+    "adam": lambda parameters, c: optim.Adam(parameters, c.lr, weight_decay=c.weight_decay),
+    "adamw": lambda parameters, c: optim.AdamW(parameters, c.lr, weight_decay=c.weight_decay),
+}
+
+# Of an optimizer, a configuration, the steps of an epoch and the steps after the warm-up. What is said in epochs changes the
+# rate between epochs, as in torchvision's training script; cosine and poly go by steps.
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "cosine": lambda o, c, epoch, steps: lr_scheduler.CosineAnnealingLR(o, steps, c.lr_min),
+    "constant": lambda o, c, epoch, steps: lr_scheduler.ConstantLR(o, 1.0),
+    "step": lambda o, c, epoch, steps: lr_scheduler.StepLR(o, c.lr_step_size * epoch, c.lr_gamma),
+    "multistep": lambda o, c, epoch, steps: lr_scheduler.MultiStepLR(o, [m * epoch for m in c.lr_milestones], c.lr_gamma),
+    "exponential": lambda o, c, epoch, steps: lr_scheduler.StepLR(o, epoch, c.lr_gamma),
+    "poly": lambda o, c, epoch, steps: lr_scheduler.PolynomialLR(o, steps, c.lr_power),
+    "plateau": lambda o, c, epoch, steps: lr_scheduler.ReduceLROnPlateau(
+        o, factor=c.lr_gamma, patience=c.lr_patience, min_lr=c.lr_min
+    ),
+}
+
+
+def make_scheduler(optimizer: optim.Optimizer, config: Config, steps_per_epoch: int):
+    """The schedule of a configuration, after its warm-up (milestones and step sizes are counted from the end of that)."""
+    warmup = config.lr_warmup_epochs * steps_per_epoch
+    main = SCHEDULES[config.schedule](optimizer, config, steps_per_epoch, config.epochs * steps_per_epoch - warmup)
+    if not warmup:
+        return main
+    first = lr_scheduler.LinearLR(optimizer, config.lr_warmup_decay, total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimizer, [first, main], [warmup])
 
 
 def parse_kernels(words: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -115,19 +164,18 @@ def build(config: Config, live: bool | None = None) -> Trainer:
     train_set, test_set = data.load(config.data, **options)
     manual_seed(config.seed)
     model = load_model(config.model).to(config.device)
-    optimizer = optim.SGD(model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config)
     train_loader = data.DataLoader(
         train_set, config.batch_size, shuffle=True, seed=config.seed, shift=config.shift, device=config.device
     )
     test_loader = data.DataLoader(test_set, 256, device=config.device)
-    schedule = SCHEDULES[config.schedule](config.lr, config.epochs * len(train_loader))
     return Trainer(
         model,
         optimizer,
         train_loader,
         test_loader,
         config.epochs,
-        schedule=schedule,
+        scheduler=make_scheduler(optimizer, config, len(train_loader)),
         save_every=config.save_every,
         config=asdict(config),
         progress=Progress(config.epochs, len(train_loader), live),

@@ -15,10 +15,10 @@ from .. import backend, no_grad, ops, random
 from ..data import DataLoader
 from ..nn import Module
 from ..optim import Optimizer
+from ..optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from .checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from .interruption import Interrupted, Interruption
 from .log import CsvLog, Progress
-from .schedule import Schedule
 
 STEP_COLUMNS = ("step", "epoch", "lr", "loss")
 EPOCH_COLUMNS = ("step", "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
@@ -41,7 +41,8 @@ class Trainer:
         optimizer: over the model's parameters.
         train_loader, test_loader: batches to learn from and to measure on.
         epochs: how often to go through the training data.
-        schedule: learning rate by step, counted from 0; left out, the optimizer's own stays.
+        scheduler: sets the learning rate, one step of it a training step; :class:`~pycnn.optim.lr_scheduler.ReduceLROnPlateau`
+            goes by epochs and by the test loss. Left out, the optimizer's rate stays.
         folder: where to write; left out, nothing is written.
         save_every: steps between checkpoints within an epoch; 0 for none.
         config: what to store in each checkpoint for whoever reads it (JSON values).
@@ -56,7 +57,7 @@ class Trainer:
         test_loader: DataLoader,
         epochs: int,
         *,
-        schedule: Schedule | None = None,
+        scheduler: LRScheduler | ReduceLROnPlateau | None = None,
         folder: str | Path | None = None,
         save_every: int = 0,
         config: dict | None = None,
@@ -64,7 +65,7 @@ class Trainer:
     ):
         self.model, self.optimizer = model, optimizer
         self.train_loader, self.test_loader, self.epochs = train_loader, test_loader, epochs
-        self.schedule = schedule or (lambda step: optimizer.lr)
+        self.scheduler = scheduler
         self.folder = Path(folder) if folder is not None else None
         self.save_every, self.config = save_every, config or {}
         self.progress = progress or Progress(epochs, len(train_loader))
@@ -118,6 +119,8 @@ class Trainer:
         values = (self.step, epoch, self.optimizer.lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds)
         row = dict(zip(EPOCH_COLUMNS, values, strict=True))
         self._log_epoch(row)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(test_loss)
         if math.isfinite(test_loss) and test_accuracy > self.best["accuracy"]:
             self.best = {"step": self.step, "accuracy": test_accuracy}
         self.sums = {"loss": 0.0, "correct": 0, "images": 0}
@@ -125,7 +128,10 @@ class Trainer:
 
     def _train_step(self, images, labels) -> float:
         """One update; returns the batch's mean loss before it."""
-        self.optimizer.lr = self.schedule(self.step)
+        if self.step and isinstance(
+            self.scheduler, LRScheduler
+        ):  # here, so that logs and checkpoints hold the rate of their step
+            self.scheduler.step()
         logits = self.model(images)
         loss = ops.cross_entropy(logits, labels)
         value = loss.item()
@@ -163,6 +169,7 @@ class Trainer:
             "loader": self.train_loader.state_dict(),
             "sums": dict(self.sums),
             "best": dict(self.best),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "random": random.get_state(),
             "kernels": self.kernels(),
             "config": self.config,
@@ -174,7 +181,7 @@ class Trainer:
         """Go on from a :meth:`snapshot`.
 
         Raises:
-            CheckpointError: it is of another model, optimizer or data.
+            CheckpointError: it is of another model, optimizer, scheduler or data.
         """
         state = checkpoint.state
         try:
@@ -182,6 +189,8 @@ class Trainer:
             self.optimizer.load_state_dict(checkpoint.optimizer)
             self.train_loader.load_state_dict(state["loader"])
             random.set_state(state["random"])
+            if self.scheduler:
+                self.scheduler.load_state_dict(state["scheduler"])
             self.step, self.sums, self.best = state["step"], state["sums"], state["best"]
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{checkpoint.path} does not fit this run: {error}") from error
