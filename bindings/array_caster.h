@@ -59,16 +59,16 @@ void set_shape(Array& a, int rank, Extent extent, Stride stride, const char* arg
 
 #if PYCNN_CUDA
 
-// CuPy's attributes: __cuda_array_interface__ would synchronise the stream.
+// CuPy's attributes: __cuda_array_interface__ would build a dictionary, and a pycnn.Tensor has one too.
 inline Array to_array(py::handle object, const char* argument) {
   Array a;
   if (object.is_none()) return a;
-  if (!py::hasattr(object, "__cuda_array_interface__"))
+  const py::object memory = py::getattr(object, "data", py::none());
+  if (!py::hasattr(memory, "device_id"))
     throw DeviceError(std::string("argument '") + argument + "' is a " +
                       std::string(py::str(py::type::of(object).attr("__name__"))) +
                       "; this op runs on the GPU and takes cupy.ndarray");
   a.dtype = dtype_from(py::dtype::from_args(py::reinterpret_borrow<py::object>(object.attr("dtype"))), argument);
-  py::object memory = object.attr("data");
   a.data = reinterpret_cast<void*>(memory.attr("ptr").cast<uintptr_t>());
   a.device = memory.attr("device_id").cast<int>();
   a.writable = true;

@@ -20,6 +20,7 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec
 import ml_dtypes
 import numpy as np
 
+from . import dlpack
 from .errors import DeviceError, DTypeError, NotSupported
 
 bfloat16 = np.dtype(ml_dtypes.bfloat16)
@@ -274,10 +275,49 @@ def of(array) -> Backend:
     """The backend an array lives on."""
     if isinstance(array, np.ndarray):
         return cpu()
-    cupy = sys.modules.get("cupy")
-    if cupy is not None and isinstance(array, cupy.ndarray):
+    if is_cupy(array):
         return cuda(array.device.id)
     raise DTypeError(f"expected a NumPy or CuPy array, got {type(array).__name__}")
+
+
+HOST_MEMORY, GPU_MEMORY = (1, 3), (2, 13)  # DLPack's kinds of devices: CPU and pinned; CUDA and managed
+
+
+def from_dlpack(array):
+    """A NumPy or CuPy array around the memory of another library's array. On a GPU the producer makes CuPy's current stream
+    wait for what it has still to compute.
+
+    Raises:
+        DTypeError: `array` does not speak DLPack.
+        DeviceError: its memory is of a kind that pycnn has no backend for, or it is read-only on a GPU.
+    """
+    producer = dlpack.Producer(array)
+    kind, ordinal = map(int, producer.__dlpack_device__())
+    if kind in HOST_MEMORY:
+        return producer.taken(np.from_dlpack(producer))
+    if kind not in GPU_MEMORY:
+        raise DeviceError(f"from_dlpack: DLPack device type {kind} is neither CPU nor CUDA memory")
+    taken = producer.taken(cuda(ordinal).xp.from_dlpack(producer))
+    if producer.read_only:
+        raise DeviceError("from_dlpack: the array is read-only, which CuPy cannot keep; copy it first")
+    return taken
+
+
+def adopt(array):
+    """A NumPy or CuPy array itself, another library's as one that shares its memory, anything else as it is."""
+    if isinstance(array, np.ndarray) or is_cupy(array):
+        return array
+    if hasattr(array, "__dlpack__"):
+        return from_dlpack(array)
+    if hasattr(array, "__cuda_array_interface__"):
+        return cuda().xp.asarray(array)  # waits for the stream that the interface names
+    return array
+
+
+def is_cupy(array) -> bool:
+    """Whether it is a CuPy array; CuPy is not imported for that."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
 
 
 def set_num_threads(count: int) -> None:

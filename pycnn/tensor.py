@@ -15,6 +15,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import backend as backends
+from . import dlpack
 from .errors import DeviceError, DTypeError, GraphError, ShapeError
 
 _grad_enabled: ContextVar[bool] = ContextVar("pycnn_grad_enabled", default=True)
@@ -57,7 +58,9 @@ def to_memory(array, layout: str):
         if array.ndim != 4:
             raise ShapeError(f"layout 'image' needs 4 axes (N, C, H, W), got shape {array.shape}")
         array = array.transpose(0, 2, 3, 1)
-    return np.asarray(array, order="C") if isinstance(array, np.ndarray) else array.copy("C")
+    if isinstance(array, np.ndarray):
+        return np.require(array, requirements=["C", "A"])  # contiguous and aligned
+    return array if array.flags.c_contiguous else array.copy("C")
 
 
 def to_logical(array, layout: str):
@@ -68,10 +71,16 @@ def to_logical(array, layout: str):
 class Tensor:
     """An n-dimensional array that gradients can flow through.
 
+    An array's memory is shared, not copied, if it lies as `layout` wants it on the device asked for and has the type: one in C
+    order for "plain", a transposed view of (N, H, W, C) or PyTorch's channels_last for "image". One that may only be read
+    (NumPy's `writeable` flag) is refused where a kernel would write into it.
+
     Args:
-        array: anything NumPy understands, or a CuPy array; images are (N, C, H, W).
+        array: anything NumPy understands, a CuPy array, or an array with ``__dlpack__`` (PyTorch's, JAX's) or
+            ``__cuda_array_interface__``; images are (N, C, H, W).
         requires_grad: whether `backward` computes its gradient.
-        device: "cpu", "cuda" or "cuda:N"; left out, the default device ("cpu" unless set_default_device named another).
+        device: "cpu", "cuda" or "cuda:N"; left out, where `array` is if that is a GPU, else the default device
+            ("cpu" unless set_default_device named another).
         dtype: storage type; Python numbers become float32.
         layout: how it lies in memory: "plain" (C order) or "image" (N, H, W, C). Ops convert where they must.
 
@@ -94,17 +103,21 @@ class Tensor:
     )
 
     def __init__(self, array, requires_grad: bool = False, device: str | None = None, *, dtype=None, layout: str = "plain"):
-        if isinstance(array, Tensor):
-            array = array.numpy()
-        backend = backends.get(device or backends.get_default_device())
-        if not isinstance(array, backend.xp.ndarray):
-            given = isinstance(array, (np.ndarray, np.generic))
+        array = to_logical(array.data, array.layout) if isinstance(array, Tensor) else backends.adopt(array)
+        if isinstance(array, np.ndarray | np.generic):
             array = np.asarray(array, dtype)
-            if dtype is None and not given and array.dtype == np.float64:
-                array = array.astype(np.float32)
-            array = backend.to_device(to_memory(array, layout))
+        elif backends.is_cupy(array):
+            array = array if dtype is None else array.astype(dtype, copy=False)
         else:
-            array = to_memory(array if dtype is None else array.astype(dtype), layout)
+            array = np.asarray(array, dtype)
+            if dtype is None and array.dtype == np.float64:
+                array = array.astype(np.float32)
+        array = to_memory(array, layout)
+        source = backends.of(array)
+        default = backends.get_default_device() if source is backends.cpu() else source.device
+        backend = backends.get(device or default)
+        if source is not backend:
+            array = backend.to_device(source.to_host(array))
         if array.dtype not in backends.STORAGE:
             raise DTypeError(
                 f"Tensor: dtype {array.dtype} is not stored by pycnn; use one of {', '.join(backends.STORAGE.values())}"
@@ -175,12 +188,59 @@ class Tensor:
     # ---- out of it ----
 
     def numpy(self) -> np.ndarray:
-        """Its values on the host, in logical order. A plain CPU Tensor shares its memory; others are copied."""
-        return np.asarray(to_logical(self.backend.to_host(self.data), self.layout), order="C")
+        """Its values on the host, in logical order. A CPU Tensor shares its memory (an image as a transposed view), and whoever
+        writes into it writes into the Tensor; a Tensor on a GPU is copied. Other than PyTorch's, it may require a gradient."""
+        return to_logical(self.backend.to_host(self.data), self.layout)
 
     def __array__(self, dtype=None, copy=None):
+        """For ``np.asarray(tensor)`` and ``np.array(tensor)``.
+
+        Raises:
+            ValueError: `copy` is False, but the Tensor is on a GPU or of another type.
+        """
         array = self.numpy()
-        return array if dtype is None else array.astype(dtype)
+        moved = self.backend is not backends.cpu()
+        if copy is False and (moved or dtype not in (None, array.dtype)):
+            raise ValueError(f"a Tensor of {self.dtype} on {self.device} cannot become a NumPy array of {dtype} without a copy")
+        if copy and not moved:
+            return np.array(array, dtype)
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    # Other libraries take a Tensor with their from_dlpack(), asarray() or as_tensor(); what they get shares its memory in
+    # logical order, an image as a channels_last array. On a GPU the streams are CuPy's affair: what pycnn has still to compute
+    # is on CuPy's current stream, which both protocols name to the consumer. To compute on another library's stream, make it
+    # CuPy's: with cupy.cuda.Stream.from_external(torch.cuda.current_stream()): ...
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """A DLPack capsule of its memory.
+
+        Raises:
+            GraphError: it requires a gradient.
+            BufferError: it cannot be shared as asked (on that device, without a copy, or read-only with an old `max_version`).
+        """
+        array = to_logical(self._exported("__dlpack__"), self.layout)
+        return dlpack.export(array, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's type and number of its device."""
+        return self.data.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        """Version 3, with the stream, of a Tensor on a GPU; absent on the CPU and for bfloat16, which the interface lacks.
+
+        Raises:
+            GraphError: it requires a gradient.
+        """
+        if self.backend is backends.cpu() or self.dtype == backends.bfloat16:
+            raise AttributeError(f"a Tensor of {self.dtype} on {self.device} has no __cuda_array_interface__")
+        return to_logical(self._exported("__cuda_array_interface__"), self.layout).__cuda_array_interface__
+
+    def _exported(self, name: str):
+        """Its array, for a library that knows nothing of gradients."""
+        if self.requires_grad:
+            raise GraphError(f"{name}: a Tensor that requires a gradient cannot be shared with another library; use .detach()")
+        return self.data
 
     def item(self):
         """The value of a Tensor of one element, as a Python number.
@@ -470,3 +530,27 @@ class Buffer(Tensor):
     """A Tensor that belongs to a model's state but is not learned (running statistics)."""
 
     __slots__ = ()
+
+
+def from_dlpack(array, *, copy: bool | None = None) -> Tensor:
+    """Another library's array (PyTorch's, CuPy's, JAX's, NumPy's) as a Tensor on the same device.
+
+    Memory is shared where it lies in C order (layout "plain") or is a channels_last image (layout "image"); anything else is
+    copied into C order. It lives as long as the Tensor, whichever of the two is dropped first.
+
+    Args:
+        array: has ``__dlpack__`` and ``__dlpack_device__``.
+        copy: True: never share; False: never copy.
+
+    Raises:
+        DTypeError: `array` does not speak DLPack, or its type is none that pycnn stores.
+        DeviceError: its memory is of a kind that pycnn has no backend for.
+        BufferError: `copy` is False, but its strides need a copy.
+    """
+    found = backends.from_dlpack(array)
+    image = found.ndim == 4 and not found.flags.c_contiguous and found.transpose(0, 2, 3, 1).flags.c_contiguous
+    if copy is False and not (image or found.flags.c_contiguous):
+        raise BufferError(f"from_dlpack: strides {found.strides} of shape {found.shape} need a copy, and copy is False")
+    if copy:
+        found = found.copy("K")
+    return Tensor(found, device=backends.of(found).device, layout="image" if image else "plain")
