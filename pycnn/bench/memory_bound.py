@@ -283,17 +283,20 @@ def bias_gradient(setting: Setting) -> Contest:
     return Contest(pycnn, setting.layouts(torch), lambda d: worst(d, expected, squares, dy.size // channels))
 
 
-def sgd(setting: Setting) -> Contest:
-    """A step with momentum on six 256→256 3×3 filters (14 MB of parameters, 56 MB on a GPU). The first step is checked."""
+def _optimizer_step(setting: Setting, name: str, expected, **options) -> Contest:
+    """A step of the optimizer `name` on six 256→256 3×3 filters (14 MB of parameters, 56 MB on a GPU).
+
+    The first step is checked: expected(parameter, gradient) -> (new parameter, the sum of the squares of its terms, in fp64).
+    """
     count = 6 if setting.device == "cpu" else 24
     if setting.quick:
         count = 2
-    extents, options = (256, 256, 3, 3), {"lr": LR, "momentum": 0.9}
+    extents = (256, 256, 3, 3)
     start = [random(*extents, seed=i) for i in range(count)]
     grads = [random(*extents, seed=100 + i) for i in range(count)]
 
     parameters = [Parameter(p.copy(), device=setting.device, layout="image") for p in start]
-    optimizer = optim.SGD(parameters, lr=LR, momentum=0.9)
+    optimizer = getattr(optim, name)(parameters, lr=LR, **options)
     for p, g in zip(parameters, grads, strict=True):
         p.grad = setting.image(g)
 
@@ -305,7 +308,7 @@ def sgd(setting: Setting) -> Contest:
         import torch
 
         theirs = [torch.nn.Parameter(setting.torch_tensor(p.copy())) for p in start]
-        step = torch.optim.SGD(theirs, **options, **kind).step
+        step = getattr(torch.optim, name)(theirs, lr=LR, **options, **kind).step
         for p, g in zip(theirs, grads, strict=True):
             p.grad = setting.torch_tensor(g)
 
@@ -316,16 +319,25 @@ def sgd(setting: Setting) -> Contest:
         return run
 
     def error(p):
-        change = LR * grads[0].astype(np.float64)
-        return worst(p, start[0] - change, start[0].astype(np.float64) ** 2 + change**2, 2)
+        return worst(p, *expected(start[0].astype(np.float64), grads[0].astype(np.float64)), 2)
 
     rivals = setting.rival("fused", lambda: torch(fused=True)) | setting.rival("foreach", lambda: torch(foreach=True))
     return Contest(pycnn, rivals, error)
 
 
-def _sgd_bytes(setting: Setting) -> float:
-    """Parameters and momentum read and written, gradients read."""
-    return 5 * 4 * 256 * 256 * 9 * (2 if setting.quick else 6 if setting.device == "cpu" else 24)
+def sgd(setting: Setting) -> Contest:
+    """SGD with momentum; its first step takes the gradient."""
+    return _optimizer_step(setting, "SGD", lambda p, g: (p - LR * g, p**2 + (LR * g) ** 2), momentum=0.9)
+
+
+def adam(setting: Setting) -> Contest:
+    """Adam; its first step takes the gradient's sign, all but for eps."""
+    return _optimizer_step(setting, "Adam", lambda p, g: (p - LR * g / (np.abs(g) + 1e-8), p**2 + LR**2))
+
+
+def _optimizer_bytes(count: float) -> Callable[[Setting], float]:
+    """`count` times the bytes of the parameters: parameters and state are read and written, gradients read."""
+    return lambda setting: count * 4 * 256 * 256 * 9 * (2 if setting.quick else 6 if setting.device == "cpu" else 24)
 
 
 def _row(op, count, apply, expected, make=one_image, gradient=False, image=True) -> MemoryRow:
@@ -378,5 +390,6 @@ ROWS: dict[str, MemoryRow] = {
     "softmax + cross entropy backward": _row(
         "cross_entropy_backward", _logit_bytes(2), _loss, _cross_entropy_backward, logits, gradient=True, image=False
     ),
-    "sgd with momentum": MemoryRow("sgd", _sgd_bytes, sgd),
+    "sgd with momentum": MemoryRow("sgd", _optimizer_bytes(5), sgd),
+    "adam": MemoryRow("adam", _optimizer_bytes(7), adam),
 }  # fmt: skip
