@@ -128,10 +128,8 @@ class Trainer:
 
     def _train_step(self, images, labels) -> float:
         """One update; returns the batch's mean loss before it."""
-        if self.step and isinstance(
-            self.scheduler, LRScheduler
-        ):  # here, so that logs and checkpoints hold the rate of their step
-            self.scheduler.step()
+        if self.step and isinstance(self.scheduler, LRScheduler):
+            self.scheduler.step()  # before the update, so that logs and checkpoints hold the rate of their step
         logits = self.model(images)
         loss = ops.cross_entropy(logits, labels)
         value = loss.item()
