@@ -4,8 +4,11 @@
 #include "elementwise/elementwise.h"
 #include "gemm/gemm.h"
 #include "loss/loss.h"
+#include "normalization/l2_normalize.h"
+#include "normalization/local_response_norm.h"
 #include "normalization/normalization.h"
 #include "optim/optim.h"
+#include "pool2d/adaptive.h"
 #include "pool2d/pool2d.h"
 #include "random/counter.h"
 #include "random/random.h"
@@ -41,6 +44,10 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<StridedCopy, Cast, Fill>();
     append<Sgd, Adam, AdamCorrections, AdvanceStep>();
     append<MaxPool2dForward, MaxPool2dBackward, MaxPool2dIndices, AvgPool2dForward, AvgPool2dBackward>();
+    append<AdaptiveAvgPool2dForward, AdaptiveAvgPool2dBackward, AdaptiveMaxPool2dForward, AdaptiveMaxPool2dBackward>();
+    append<MaxUnpool2dForward, MaxUnpool2dBackward>();
+    append<LocalResponseNormForward, LocalResponseNormBackward>();
+    append<L2NormalizeForward, L2NormalizeBackward>();
     append<Increment>();
     append<Dropout>();
     append<BatchNormStatistics, BatchNormForward, BatchNormBackwardSums, BatchNormBackward>();

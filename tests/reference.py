@@ -146,7 +146,81 @@ def avg_pool2d_backward(dy, sh):
     return dx
 
 
+def shares(parts, whole):
+    """For each part i the positions floor(i·whole/parts) <= j < ceil((i+1)·whole/parts), as a matrix of 0 and 1."""
+    i, j = np.arange(parts)[:, None], np.arange(whole)
+    return ((j >= i * whole // parts) & (j < -(-(i + 1) * whole // parts))).astype(np.float64)
+
+
+def adaptive_avg_pool2d(x, size):
+    rows, columns = shares(size[0], x.shape[1]), shares(size[1], x.shape[2])
+    sums = np.einsum("ph,qw,nhwc->npqc", rows, columns, x.astype(np.float64))
+    return sums / np.outer(rows.sum(1), columns.sum(1))[..., None]
+
+
+def adaptive_avg_pool2d_backward(dy, size):
+    rows, columns = shares(dy.shape[1], size[0]), shares(dy.shape[2], size[1])
+    share = dy.astype(np.float64) / np.outer(rows.sum(1), columns.sum(1))[..., None]
+    return np.einsum("ph,qw,npqc->nhwc", rows, columns, share)
+
+
+def adaptive_max_pool2d(x, size):
+    """y and h*W+w of the last NaN, else of the first maximum."""
+    N, H, W, C = x.shape
+    inside = np.einsum("ph,qw->pqhw", shares(size[0], H), shares(size[1], W)).reshape(*size, H * W, 1) > 0
+    pixels = np.broadcast_to(x.astype(np.float64).reshape(N, 1, 1, H * W, C), (N, *size, H * W, C))
+    y, nan = np.where(inside, pixels, -np.inf).max(3), np.isnan(pixels) & inside
+    first = ((pixels == y[..., None, :]) & inside).argmax(3)
+    return y, np.where(nan.any(3), H * W - 1 - nan[..., ::-1, :].argmax(3), first)
+
+
+def at_places(values, places, size):
+    """The sum of the values at each place h*W+w of an image."""
+    N, P, Q, C = values.shape
+    image = np.zeros((N, size[0] * size[1], C))
+    at = np.arange(N)[:, None, None], places.reshape(N, P * Q, C), np.arange(C)
+    np.add.at(image, at, values.astype(np.float64).reshape(N, P * Q, C))
+    return image.reshape(N, *size, C)
+
+
+def max_unpool2d(x, places, size):
+    N, P, Q, C = x.shape
+    y = np.zeros((N, size[0] * size[1], C))
+    for n, p, q, c in np.ndindex(x.shape):  # of several the last stays
+        y[n, places[n, p, q, c], c] = x[n, p, q, c]
+    return y.reshape(N, *size, C)
+
+
 # ---- normalization: x is rows, channels ----
+
+
+def response_window(channels, size):
+    """For each channel c the channels c - size//2 ... c + (size-1)//2, as a matrix of 0 and 1."""
+    offset = np.arange(channels) - np.arange(channels)[:, None]
+    return ((offset >= -(size // 2)) & (offset <= (size - 1) // 2)).astype(np.float64)
+
+
+def local_response_norm(x, size, alpha, beta, k):
+    x = x.astype(np.float64)
+    return x * (k + alpha * x**2 @ response_window(x.shape[1], size).T) ** -beta
+
+
+def local_response_norm_backward(dy, x, size, alpha, beta, k):
+    dy, x, window = dy.astype(np.float64), x.astype(np.float64), response_window(x.shape[1], size)
+    s = k + alpha * x**2 @ window.T
+    return dy * s**-beta - 2 * alpha * beta * x * ((dy * x * s ** (-beta - 1)) @ window)
+
+
+def l2_normalize(x, eps):
+    x = x.astype(np.float64)
+    return x / np.maximum(np.sqrt((x**2).sum(1, keepdims=True)), eps)
+
+
+def l2_normalize_backward(dy, x, eps):
+    dy, x = dy.astype(np.float64), x.astype(np.float64)
+    norm = np.sqrt((x**2).sum(1, keepdims=True))
+    u = x / np.maximum(norm, eps)
+    return (dy - np.where(norm < eps, 0, u * (dy * u).sum(1, keepdims=True))) / np.maximum(norm, eps)
 
 
 def batch_norm(x, mean, variance, weight, bias, eps, residual=0.0, relu=False):

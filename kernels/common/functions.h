@@ -44,6 +44,8 @@ __host__ __device__ __forceinline__ float log(float x) { return ::logf(x); }
 __host__ __device__ __forceinline__ double log(double x) { return ::log(x); }
 __host__ __device__ __forceinline__ float sqrt(float x) { return ::sqrtf(x); }
 __host__ __device__ __forceinline__ double sqrt(double x) { return ::sqrt(x); }
+__host__ __device__ __forceinline__ float pow(float x, float y) { return ::powf(x, y); }
+__host__ __device__ __forceinline__ double pow(double x, double y) { return ::pow(x, y); }
 
 // Near zero an odd polynomial (fitted for least relative error), elsewhere 1 - 2 / (e^2|x| + 1); both are computed, one is
 // taken. At most 2 ulp off. NaN passes.

@@ -26,22 +26,17 @@ __global__ void avg_pool2d_backward_kernel2(const T* dy, T* dx, AvgPoolShape sh,
     const auto columns = windows_over(w, int(sh.S), int(sh.stride_w), int(sh.pad_w), 1, int(sh.Q));
     T* pixel = dx + (part.row * sh.W + w) * dx_pitch;
 
-    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      A sum[V];
-      LANES for (int i = 0; i < V; i++) sum[i] = 0;
+      auto sum = wide<V>(A(0));
       for (int p = rows.begin; p < rows.end; p++) {
         for (int q = columns.begin; q < columns.end; q++) {
           const A divisor = A(sh.divisor_of(p, q));
-          const auto gradient = load_lanes<V>(dy + ((image + p) * sh.Q + q) * dy_pitch + c);
-          LANES for (int i = 0; i < V; i++) sum[i] += A(gradient[i]) / divisor;
+          sum = sum + load_wide<A, V>(dy + ((image + p) * sh.Q + q) * dy_pitch + c) / divisor;
         }
       }
-      if (sh.accumulate) {
-        const auto before = load_lanes<V>(pixel + c);
-        LANES for (int i = 0; i < V; i++) sum[i] = A(before[i]) + sum[i];
-      }
-      store_lanes<V>(sum, pixel + c);
+      if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;
+      store_wide<A, V>(sum, pixel + c);
     });
   }
 }

@@ -25,29 +25,27 @@ __global__ void avg_pool2d_backward_kernel3(const T* dy, T* dx, AvgPoolShape sh,
   const int64_t n = part.row / tile_rows;
 
   for (int b = part.begin; b < part.end; b++) {
-    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      A sum[kTile][kTile][V];
-      for (int i = 0; i < kTile; i++)
-        for (int j = 0; j < kTile; j++) LANES for (int v = 0; v < V; v++) sum[i][j][v] = 0;
+      Wide<A, V> sum[kTile][kTile];
+      UNROLLED for (int i = 0; i < kTile; i++) UNROLLED for (int j = 0; j < kTile; j++) sum[i][j] = wide<V>(A(0));
 
-      for (int k = kReach; k >= 0; k--) {
-        for (int l = kReach; l >= 0; l--) {
+      UNROLLED for (int k = kReach; k >= 0; k--) {
+        UNROLLED for (int l = kReach; l >= 0; l--) {
           const int p = a - k, q = b - l;
           if (p < 0 || p >= P || q < 0 || q >= Q) continue;
           const A divisor = A(sh.divisor_of(p, q));
-          const auto loaded = load_lanes<V>(dy + ((n * P + p) * Q + q) * dy_pitch + c);
-          A gradient[V];
-          LANES for (int v = 0; v < V; v++) gradient[v] = A(loaded[v]) / divisor;
-          for (int i = 0; i < kTile; i++) {
-            for (int j = 0; j < kTile; j++) {
+          const auto gradient = load_wide<A, V>(dy + ((n * P + p) * Q + q) * dy_pitch + c) / divisor;
+          UNROLLED for (int i = 0; i < kTile; i++) {
+            UNROLLED for (int j = 0; j < kTile; j++) {
               if (i + k * kTile >= kWindow || j + l * kTile >= kWindow) continue;  // beyond the window
-              LANES for (int v = 0; v < V; v++) sum[i][j][v] += gradient[v];
+              sum[i][j] = sum[i][j] + gradient;
             }
           }
         }
       }
-      store_tile(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w), sh);
+      store_tile<A, V>(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w),
+                       sh);
     });
   }
 }

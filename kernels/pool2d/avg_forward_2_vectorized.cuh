@@ -27,19 +27,14 @@ __global__ void avg_pool2d_forward_kernel2(const T* x, T* y, AvgPoolShape sh, in
     const int w_begin = w0 > 0 ? w0 : 0, w_end = w0 + sh.S < sh.W ? w0 + int(sh.S) : int(sh.W);
     const A divisor = A(sh.divisor_of(p, q));
 
-    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      A sum[V];
-      LANES for (int i = 0; i < V; i++) sum[i] = 0;
+      auto sum = wide<V>(A(0));
       for (int h = h_begin; h < h_end; h++) {
         const T* row = x + ((image + h) * sh.W + w_begin) * x_pitch + c;
-        for (int w = w_begin; w < w_end; w++, row += x_pitch) {
-          const auto value = load_lanes<V>(row);
-          LANES for (int i = 0; i < V; i++) sum[i] += A(value[i]);
-        }
+        for (int w = w_begin; w < w_end; w++, row += x_pitch) sum = sum + load_wide<A, V>(row);
       }
-      LANES for (int i = 0; i < V; i++) sum[i] /= divisor;
-      store_lanes<V>(sum, y + (part.row * sh.Q + q) * y_pitch + c);
+      store_wide<A, V>(sum / divisor, y + (part.row * sh.Q + q) * y_pitch + c);
     });
   }
 }

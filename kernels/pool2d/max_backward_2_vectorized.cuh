@@ -28,10 +28,9 @@ __global__ void max_pool2d_backward_kernel2(const T* dy, const uint8_t* argmax, 
     const auto columns = windows_over(w, int(sh.S), int(sh.stride_w), int(sh.pad_w), dilation_w, int(sh.Q));
     T* pixel = dx + (part.row * sh.W + w) * dx_pitch;
 
-    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      A sum[V];
-      LANES for (int i = 0; i < V; i++) sum[i] = 0;
+      auto sum = wide<V>(A(0));
       for (int p = rows.begin; p < rows.end; p++) {
         for (int q = columns.begin; q < columns.end; q++) {
           int r = h + int(sh.pad_h) - p * int(sh.stride_h), s = w + int(sh.pad_w) - q * int(sh.stride_w);
@@ -40,20 +39,13 @@ __global__ void max_pool2d_backward_kernel2(const T* dy, const uint8_t* argmax, 
             r /= dilation_h, s /= dilation_w;
           }
           const int64_t output = (image + p) * sh.Q + q;
-          const int here = r * int(sh.S) + s;
-          const auto from = load_lanes<V>(argmax + output * sh.C + c);
-          const auto gradient = load_lanes<V>(dy + output * dy_pitch + c);
-          LANES for (int i = 0; i < V; i++) {
-            const A with = sum[i] + A(gradient[i]);
-            sum[i] = int(from[i]) == here ? with : sum[i];
-          }
+          const auto tap = load_wide<A, V>(argmax + output * sh.C + c);
+          const auto gradient = load_wide<A, V>(dy + output * dy_pitch + c);
+          sum = where(tap == A(r * int(sh.S) + s), sum + gradient, sum);
         }
       }
-      if (sh.accumulate) {
-        const auto before = load_lanes<V>(pixel + c);
-        LANES for (int i = 0; i < V; i++) sum[i] = A(before[i]) + sum[i];
-      }
-      store_lanes<V>(sum, pixel + c);
+      if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;
+      store_wide<A, V>(sum, pixel + c);
     });
   }
 }

@@ -25,32 +25,29 @@ __global__ void max_pool2d_backward_kernel3(const T* dy, const uint8_t* argmax, 
   const int64_t n = part.row / tile_rows;
 
   for (int b = part.begin; b < part.end; b++) {
-    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      A sum[kTile][kTile][V];
-      for (int i = 0; i < kTile; i++)
-        for (int j = 0; j < kTile; j++) LANES for (int v = 0; v < V; v++) sum[i][j][v] = 0;
+      Wide<A, V> sum[kTile][kTile];
+      UNROLLED for (int i = 0; i < kTile; i++) UNROLLED for (int j = 0; j < kTile; j++) sum[i][j] = wide<V>(A(0));
 
-      for (int k = kReach; k >= 0; k--) {
-        for (int l = kReach; l >= 0; l--) {
+      UNROLLED for (int k = kReach; k >= 0; k--) {
+        UNROLLED for (int l = kReach; l >= 0; l--) {
           const int p = a - k, q = b - l;
           if (p < 0 || p >= P || q < 0 || q >= Q) continue;
           const int64_t output = (n * P + p) * Q + q;
-          const auto from = load_lanes<V>(argmax + output * sh.C + c);
-          const auto gradient = load_lanes<V>(dy + output * dy_pitch + c);
-          A tap[V], value[V];  // widened once for all pixels
-          for (int v = 0; v < V; v++) tap[v] = A(from[v]);
-          for (int v = 0; v < V; v++) value[v] = A(gradient[v]);
-          for (int i = 0; i < kTile; i++) {
-            for (int j = 0; j < kTile; j++) {
+          const auto tap = load_wide<A, V>(argmax + output * sh.C + c);
+          const auto gradient = load_wide<A, V>(dy + output * dy_pitch + c);
+          UNROLLED for (int i = 0; i < kTile; i++) {
+            UNROLLED for (int j = 0; j < kTile; j++) {
               const int r = i + k * kTile, s = j + l * kTile;
               if (r >= kWindow || s >= kWindow) continue;  // beyond the window
-              LANES for (int v = 0; v < V; v++) sum[i][j][v] += tap[v] == A(r * kWindow + s) ? value[v] : A(0);
+              sum[i][j] = where(tap == A(r * kWindow + s), sum[i][j] + gradient, sum[i][j]);
             }
           }
         }
       }
-      store_tile(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w), sh);
+      store_tile<A, V>(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w),
+                       sh);
     });
   }
 }

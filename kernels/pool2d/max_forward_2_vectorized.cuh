@@ -30,25 +30,21 @@ __global__ void max_pool2d_forward_kernel2(const T* x, T* y, uint8_t* argmax, Po
     const int first = int(first_tap(h0, dilation_h)) * S + int(first_tap(w0, dilation_w));  // what a window of -inf names
     const int64_t pixel = part.row * sh.Q + q;
 
-    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      A best[V], tap[V];  // the tap is as wide as the value, so that one comparison selects both
-      LANES for (int i = 0; i < V; i++) best[i] = -INFINITY, tap[i] = A(first);
+      auto best = wide<V>(A(-INFINITY)), tap = wide<V>(A(first));  // as wide as the value: one comparison selects both
       for (int r = 0; r < R; r++) {
         for (int s = 0; s < S; s++) {
           const int h = h0 + r * dilation_h, w = w0 + s * dilation_w;
           if (h < 0 || h >= H || w < 0 || w >= W) continue;  // padding is -inf
-          const auto loaded = load_lanes<V>(x + ((image + h) * W + w) * x_pitch + c);
-          LANES for (int i = 0; i < V; i++) {
-            const A value = A(loaded[i]);
-            const bool larger = (value > best[i]) | (value != value);
-            best[i] = larger ? value : best[i];
-            tap[i] = larger ? A(r * S + s) : tap[i];
-          }
+          const auto value = load_wide<A, V>(x + ((image + h) * W + w) * x_pitch + c);
+          const auto larger = (value > best) | (value != value);
+          best = where(larger, value, best);
+          tap = where(larger, wide<V>(A(r * S + s)), tap);
         }
       }
-      store_lanes<V>(best, y + pixel * y_pitch + c);
-      if (argmax) store_lanes<V>(tap, argmax + pixel * sh.C + c);
+      store_wide<A, V>(best, y + pixel * y_pitch + c);
+      if (argmax) store_wide<A, V>(tap, argmax + pixel * sh.C + c);
     });
   }
 }

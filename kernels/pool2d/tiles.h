@@ -2,6 +2,7 @@
 // windows at stride 2: tile (a, b) holds pixels 2a-pad+i, 2b-pad+j for i, j < 2, and only windows a-k, b-l with
 // k, l <= (window-1)/2 reach into it.
 #pragma once
+#include "../common/strip.h"
 #include "vectorized.h"
 
 namespace pycnn {
@@ -16,19 +17,15 @@ const char* supports_tiles(const Problem& sh, const Request& request, Plan& plan
 }
 
 // Adds the sums of a tile to dx, or writes them.
-template <int V, class A, class T>
-__device__ __forceinline__ void store_tile(A (&sum)[kTile][kTile][V], T* image, int64_t pitch, int h0, int w0,
+template <class A, int V, class T>
+__device__ __forceinline__ void store_tile(const Wide<A, V> (&sum)[kTile][kTile], T* image, int64_t pitch, int h0, int w0,
                                            const PoolShape& sh) {
-  for (int i = 0; i < kTile; i++) {
-    for (int j = 0; j < kTile; j++) {
+  UNROLLED for (int i = 0; i < kTile; i++) {
+    UNROLLED for (int j = 0; j < kTile; j++) {
       const int h = h0 + i, w = w0 + j;
       if (h < 0 || h >= sh.H || w < 0 || w >= sh.W) continue;
       T* pixel = image + (int64_t(h) * sh.W + w) * pitch;
-      if (sh.accumulate) {
-        const auto before = load_lanes<V>(pixel);
-        LANES for (int v = 0; v < V; v++) sum[i][j][v] = A(before[v]) + sum[i][j][v];
-      }
-      store_lanes<V>(sum[i][j], pixel);
+      store_wide<A, V>(sh.accumulate ? load_wide<A, V>(pixel) + sum[i][j] : sum[i][j], pixel);
     }
   }
 }

@@ -1,6 +1,6 @@
 // What the vectorized pooling kernels share: how rows of pixels are cut into threads.
 #pragma once
-#include "../common/lanes.h"
+#include "../common/wide.h"
 #include "pool2d.h"
 
 namespace pycnn {

@@ -149,6 +149,11 @@ def ties(*shape):
     return integers(0, 3, *shape)
 
 
+def unpooled_again(F, x):
+    pooled, indices = F.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return F.max_unpool2d(pooled, indices, 3, 2, 1, output_size=x.shape)
+
+
 POOL2D = [
     pool2d("2", "max_pool2d", 2),
     pool2d("3_stride2", "max_pool2d", 3, 2),
@@ -167,7 +172,15 @@ POOL2D = [
     pool2d("ceil_mode_padding", "avg_pool2d", 3, 2, 1, ceil_mode=True, shape=(2, 3, 8, 10)),
     pool2d("ceil_mode_without_padding_in_count", "avg_pool2d", 3, 2, 1, True, False, shape=(2, 3, 8, 10)),
     pool2d("divisor_override", "avg_pool2d", 3, 2, 1, divisor_override=5),
-]
+    pool2d("global", "adaptive_avg_pool2d", 1),
+    pool2d("overlapping", "adaptive_avg_pool2d", (4, 7)),
+    pool2d("larger", "adaptive_avg_pool2d", (None, 13)),
+    pool2d("global_ties", "adaptive_max_pool2d", 1, make=ties),
+    pool2d("overlapping_indices", "adaptive_max_pool2d", (4, 7), return_indices=True, make=ties),
+    Case("pool2d/max_unpool2d_2", lambda F, x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+         {"x": normal(2, 3, 8, 10)}),
+    Case("pool2d/max_unpool2d_overlapping_output_size", lambda F, x: unpooled_again(F, x), {"x": normal(2, 3, 9, 11)}),
+]  # fmt: skip
 
 
 def activation(op, name, make):
@@ -240,6 +253,18 @@ NORMALIZATION = [
     batch_norm("training_without_running_statistics", True, running=False),
     batch_norm("evaluation", False),
     batch_norm("evaluation_without_affine", False, affine=False, eps=1e-2),
+]
+
+LOCAL_RESPONSE_NORM = [
+    Case(f"local_response_norm/{name}", function, {"x": normal(2, 9, 3, 4, scale=3)}, depth=3)
+    for name, function in {
+        "paper_numbers": lambda F, x: F.local_response_norm(x, 5, 1e-4, 0.75, 2.0),
+        "large_alpha": lambda F, x: F.local_response_norm(x, 5, 0.5),
+        "even_size": lambda F, x: F.local_response_norm(x, 4, 0.5, 0.6, 1.5),
+        "wider_than_the_channels": lambda F, x: F.local_response_norm(x, 21, 0.9),
+        "normalize_channels": lambda F, x: F.normalize(x),
+        "normalize_width": lambda F, x: F.normalize(x, dim=-1, eps=4.0),
+    }.items()
 ]
 
 OPERATORS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b}
@@ -389,5 +414,6 @@ NETS = [
 ]  # fmt: skip
 
 CASES = [
+    *LOCAL_RESPONSE_NORM,
     *CONV2D, *GEMM, *POOL2D, *ACTIVATION, *SOFTMAX, *LOSS, *NORMALIZATION, *ELEMENTWISE, *REDUCE, *SHAPE, *OPTIM, *NETS,
 ]  # fmt: skip

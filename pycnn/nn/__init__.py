@@ -3,6 +3,8 @@
 from ..tensor import Buffer, Parameter
 from . import init, utils
 from .layers import (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -10,7 +12,9 @@ from .layers import (
     Dropout,
     Flatten,
     Linear,
+    LocalResponseNorm,
     MaxPool2d,
+    MaxUnpool2d,
     ReLU,
     Sigmoid,
     Tanh,
@@ -18,6 +22,7 @@ from .layers import (
 from .module import Module, Sequential
 
 __all__ = [
+    "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "LocalResponseNorm", "MaxUnpool2d",
     "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "CrossEntropyLoss", "Dropout", "Flatten", "Linear", "MaxPool2d", "Module",
     "Parameter", "ReLU", "Sequential", "Sigmoid", "Tanh", "init", "utils",
 ]  # fmt: skip

@@ -167,6 +167,58 @@ class AvgPool2d(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}"
 
 
+class AdaptiveAvgPool2d(Module):
+    """Mean over output_size windows (see :func:`pycnn.ops.adaptive_avg_pool2d`).  x: (N, C, H, W) -> (N, C, P, Q)."""
+
+    def __init__(self, output_size):
+        self.output_size = output_size
+
+    def forward(self, x):
+        return ops.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self):
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool2d(Module):
+    """Maximum over output_size windows (see :func:`pycnn.ops.adaptive_max_pool2d`).  x: (N, C, H, W) -> (N, C, P, Q)."""
+
+    def __init__(self, output_size, return_indices=False):
+        self.output_size, self.return_indices = output_size, return_indices
+
+    def forward(self, x):
+        return ops.adaptive_max_pool2d(x, self.output_size, self.return_indices)
+
+    def extra_repr(self):
+        return f"output_size={self.output_size}"
+
+
+class MaxUnpool2d(Module):
+    """Values back where they were pooled (see :func:`pycnn.ops.max_unpool2d`).  x, indices: (N, C, P, Q) -> (N, C, H, W)."""
+
+    def __init__(self, kernel_size, stride=None, padding=0):
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+
+    def forward(self, x, indices, output_size=None):
+        return ops.max_unpool2d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class LocalResponseNorm(Module):
+    """Local response normalization over channels (see :func:`pycnn.ops.local_response_norm`).  x, y: (N, C, H, W)."""
+
+    def __init__(self, size, alpha=1e-4, beta=0.75, k=None, convention="torch"):
+        self.size, self.alpha, self.beta, self.k, self.convention = size, alpha, beta, k, convention
+
+    def forward(self, x):
+        return ops.local_response_norm(x, self.size, self.alpha, self.beta, self.k, self.convention)
+
+    def extra_repr(self):
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, convention={self.convention!r}"
+
+
 class ReLU(Module):
     """max(x, 0), element by element."""
 

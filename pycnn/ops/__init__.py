@@ -5,10 +5,12 @@ Where PyTorch has the op as a Tensor method or operator, so has :class:`pycnn.Te
 
 from ..tensor import Tensor
 from .activation import relu, relu6, sigmoid, tanh
+from .adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, max_unpool2d
 from .conv2d import conv2d
 from .conv_bn import bn_conv, conv_bn
 from .elementwise import add, div, exp, log, mul, neg, sqrt, sub
 from .gemm import linear, matmul
+from .local_response_norm import l2_normalize, local_response_norm, normalize
 from .loss import cross_entropy
 from .normalization import batch_norm
 from .pool2d import avg_pool2d, max_pool2d
@@ -29,6 +31,7 @@ Tensor.__rtruediv__ = lambda self, other: div(other, self)
 Tensor.__neg__, Tensor.__matmul__ = neg, matmul
 
 __all__ = [
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "l2_normalize", "local_response_norm", "max_unpool2d", "normalize",
     "add", "argmax", "avg_pool2d", "batch_norm", "bn_conv", "cast", "conv2d", "conv_bn", "cross_entropy", "div", "dropout", "exp",
     "flatten", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d", "mean", "mul", "neg", "permute", "relu", "relu6",
     "reshape", "sigmoid", "softmax", "sqrt", "sub", "sum", "tanh", "transpose",

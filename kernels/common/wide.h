@@ -1,0 +1,124 @@
+// V numbers that are computed with as one: a compiler's own vector on a CPU, which stays in registers where an array of sums would
+// not; an array of registers on a GPU. Arithmetic, comparisons and where() are written as for one number.
+#pragma once
+#include <type_traits>
+
+#include "lanes.h"
+
+namespace pycnn {
+
+// The integer as wide as A, so that a comparison of A selects among integers too.
+template <class A> using IntLike = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
+
+#if PYCNN_CUDA
+
+template <class A, int V> struct Wide {
+  A lane[V];
+  __device__ __forceinline__ A& operator[](int i) { return lane[i]; }
+  __device__ __forceinline__ const A& operator[](int i) const { return lane[i]; }
+};
+
+#define PYCNN_WIDE(op, Result)                                                                           \
+  template <class A, int V>                                                                              \
+  __device__ __forceinline__ Wide<Result, V> operator op(const Wide<A, V>& a, const Wide<A, V>& b) {     \
+    Wide<Result, V> c;                                                                                   \
+    LANES for (int i = 0; i < V; i++) c[i] = a[i] op b[i];                                               \
+    return c;                                                                                            \
+  }                                                                                                      \
+  template <class A, int V>                                                                              \
+  __device__ __forceinline__ Wide<Result, V> operator op(const Wide<A, V>& a, std::common_type_t<A> b) { \
+    Wide<Result, V> c;                                                                                   \
+    LANES for (int i = 0; i < V; i++) c[i] = a[i] op b;                                                  \
+    return c;                                                                                            \
+  }
+PYCNN_WIDE(+, A)
+PYCNN_WIDE(-, A)
+PYCNN_WIDE(*, A)
+PYCNN_WIDE(/, A)
+PYCNN_WIDE(>, bool)
+PYCNN_WIDE(==, bool)
+PYCNN_WIDE(!=, bool)
+PYCNN_WIDE(|, A)
+#undef PYCNN_WIDE
+
+template <class A, int V>
+__device__ __forceinline__ Wide<A, V> where(const Wide<bool, V>& mask, const Wide<A, V>& a, const Wide<A, V>& b) {
+  Wide<A, V> c;
+  LANES for (int i = 0; i < V; i++) c[i] = mask[i] ? a[i] : b[i];
+  return c;
+}
+
+// Of V values of T that a thread moves at once, how many are computed with at once.
+template <class T, int V> inline constexpr int kWideLanes = V;
+
+#else
+
+#if defined(__AVX512F__)
+inline constexpr int kWideBytes = 64;
+#elif defined(__AVX__)
+inline constexpr int kWideBytes = 32;
+#else
+inline constexpr int kWideBytes = 16;  // SSE, NEON
+#endif
+
+// A vector longer than the machine's would be taken apart element by element.
+template <class T, int V>
+inline constexpr int kWideLanes = V < kWideBytes / int(sizeof(Accumulator<T>)) ? V : kWideBytes / int(sizeof(Accumulator<T>));
+
+template <class A, int V> struct WideOf {
+  typedef A type __attribute__((vector_size(V * sizeof(A))));
+};
+template <class A, int V> using Wide = typename WideOf<A, V>::type;
+
+template <class Mask, class W>
+__forceinline__ W where(const Mask& mask, const W& a, const W& b) {
+  return mask ? a : b;
+}
+
+#endif
+
+// V times the same number.
+template <int V, class A>
+__device__ __forceinline__ Wide<A, V> wide(A value) {
+  Wide<A, V> w;
+  for (int i = 0; i < V; i++) w[i] = value;
+  return w;
+}
+
+// The V numbers at p as A. On a GPU p must be a multiple of their size.
+template <class A, int V, class T>
+__device__ __forceinline__ Wide<A, V> load_wide(const T* p) {
+  Wide<A, V> w;
+#if !PYCNN_CUDA
+  if constexpr (std::is_same_v<T, A>) {
+    std::memcpy(&w, p, sizeof w);
+    return w;
+  }
+  if constexpr (std::is_integral_v<T>) {
+    Wide<T, V> integers;
+    std::memcpy(&integers, p, sizeof integers);
+    return __builtin_convertvector(__builtin_convertvector(integers, Wide<IntLike<A>, V>), Wide<A, V>);
+  }
+#endif
+  const auto loaded = load_lanes<V>(p);
+  A lanes[V];
+  LANES for (int i = 0; i < V; i++) lanes[i] = A(loaded[i]);
+  std::memcpy(&w, lanes, sizeof w);
+  return w;
+}
+
+// Rounds to T and writes V numbers. On a GPU p must be a multiple of their size.
+template <class A, int V, class T>
+__device__ __forceinline__ void store_wide(const Wide<A, V>& w, T* p) {
+#if !PYCNN_CUDA
+  if constexpr (std::is_same_v<T, A>) {
+    std::memcpy(p, &w, sizeof w);
+    return;
+  }
+#endif
+  A lanes[V];
+  std::memcpy(lanes, &w, sizeof w);
+  store_lanes<V>(lanes, p);
+}
+
+}  // namespace pycnn

@@ -1,0 +1,58 @@
+/*
+adaptive_avg_pool2d backward, version 2: a thread takes 16 bytes of channels and a run of pixels, where version 1 takes one element.
+
+Math      dx[n,h,w,c] = sum over floor(h*P/H) <= p < ceil((h+1)*P/H), q likewise, of dy[n,p,q,c] / size of window p,q;
+          += when accumulating
+Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)
+Threads   V channels of up to 4 pixels next to each other, c fastest; sums in the order p, q: the same bits every time
+Limit     memory: dx is written once, dy comes from L1 and L2
+Next      -
+Storage   float half bfloat16 double
+*/
+#include "adaptive.h"
+#include "vectorized.h"
+
+namespace pycnn {
+
+template <class T, int kMaxV>
+__global__ void adaptive_avg_pool2d_backward_kernel2(const T* dy, T* dx, AdaptivePoolShape sh, int64_t dy_pitch, int64_t dx_pitch,
+                                                     RowParts parts) {
+  using A = Accumulator<T>;
+  const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
+  if (item >= parts.count) return;
+  const RowPart part = parts[item];
+  const Span rows = share(part.row % sh.H, sh.H, sh.P);
+  const T* image = dy + part.row / sh.H * sh.P * sh.Q * dy_pitch;
+
+  for (int w = part.begin; w < part.end; w++) {
+    const Span columns = share(w, sh.W, sh.Q);
+    T* pixel = dx + (part.row * sh.W + w) * dx_pitch;
+    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int V = decltype(lanes)::value;
+      auto sum = wide<V>(A(0));
+      for (int64_t p = rows.begin; p < rows.end; p++) {
+        for (int64_t q = columns.begin; q < columns.end; q++) {
+          const int64_t size = share(p, sh.P, sh.H).size() * share(q, sh.Q, sh.W).size();
+          sum = sum + load_wide<A, V>(image + (p * sh.Q + q) * dy_pitch + c) / A(size);
+        }
+      }
+      if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;
+      store_wide<A, V>(sum, pixel + c);
+    });
+  }
+}
+
+template <class T>
+void adaptive_avg_pool2d_backward2(const Plan& plan, Array dy, Array dx) {
+  const auto& sh = plan.problem<AdaptivePoolShape>();
+  with_lanes<T>(int(plan.config[0]), [&](auto V) {
+    const RowParts parts(sh.N * sh.H, sh.W, sh.C, V);
+    launch<adaptive_avg_pool2d_backward_kernel2<T, V>>(parts.geometry(), dy.as<const T>(), dx.as<T>(), sh, dy.pitch, dx.pitch,
+                                                       parts);
+  });
+}
+
+REGISTER_VERSION(AdaptiveAvgPool2dBackward, vectorized, 2, "16 bytes of channels and a run of pixels a thread",
+                 (supports_vectorized<STORAGE, AdaptivePoolShape>), adaptive_avg_pool2d_backward2<STORAGE>);
+
+}  // namespace pycnn
