@@ -80,10 +80,46 @@ __forceinline__ W where(const Mask& mask, const W& a, const W& b) {
 // V times the same number.
 template <int V, class A>
 __device__ __forceinline__ Wide<A, V> wide(A value) {
+#if PYCNN_CUDA
   Wide<A, V> w;
-  for (int i = 0; i < V; i++) w[i] = value;
+  LANES for (int i = 0; i < V; i++) w[i] = value;
+  return w;
+#else
+  return value - Wide<A, V>{};  // one broadcast; -0 stays -0
+#endif
+}
+
+#if !PYCNN_CUDA
+// GCC converts vectors of bytes one by one. Four bytes are one word of a vector, shifted and masked; the machine is little-endian.
+template <int V>
+__forceinline__ Wide<int32_t, V> lane_numbers() {
+  Wide<int32_t, V> w;
+  for (int i = 0; i < V; i++) w[i] = i;
   return w;
 }
+template <int V>
+__forceinline__ Wide<int32_t, V> bytes_at(const uint8_t* p) {
+  const auto lane = lane_numbers<V>();
+  auto words = wide<V>(int32_t(0));
+  for (int group = 0; group < V / 4; group++) {
+    int32_t word;
+    std::memcpy(&word, p + 4 * group, 4);
+    words = where((lane >> 2) == group, wide<V>(word), words);
+  }
+  return (words >> ((lane & 3) << 3)) & 255;
+}
+template <int V>
+__forceinline__ void store_bytes(Wide<int32_t, V> numbers, uint8_t* p) {
+  numbers <<= (lane_numbers<V>() & 3) << 3;
+  Wide<int64_t, V / 2> pairs;
+  std::memcpy(&pairs, &numbers, sizeof pairs);
+  pairs |= pairs >> 32;
+  for (int group = 0; group < V / 4; group++) {
+    const int32_t word = int32_t(pairs[2 * group] | pairs[2 * group + 1]);
+    std::memcpy(p + 4 * group, &word, 4);
+  }
+}
+#endif
 
 // The V numbers at p as A. On a GPU p must be a multiple of their size.
 template <class A, int V, class T>
@@ -94,11 +130,8 @@ __device__ __forceinline__ Wide<A, V> load_wide(const T* p) {
     std::memcpy(&w, p, sizeof w);
     return w;
   }
-  if constexpr (std::is_integral_v<T>) {
-    Wide<T, V> integers;
-    std::memcpy(&integers, p, sizeof integers);
-    return __builtin_convertvector(__builtin_convertvector(integers, Wide<IntLike<A>, V>), Wide<A, V>);
-  }
+  if constexpr (std::is_same_v<T, uint8_t> && sizeof(A) == 4 && V % 4 == 0)
+    return __builtin_convertvector(bytes_at<V>(p), Wide<A, V>);
 #endif
   const auto loaded = load_lanes<V>(p);
   A lanes[V];
@@ -115,6 +148,8 @@ __device__ __forceinline__ void store_wide(const Wide<A, V>& w, T* p) {
     std::memcpy(p, &w, sizeof w);
     return;
   }
+  if constexpr (std::is_same_v<T, uint8_t> && sizeof(A) == 4 && V % 4 == 0)
+    return store_bytes<V>(__builtin_convertvector(w, Wide<int32_t, V>), p);
 #endif
   A lanes[V];
   std::memcpy(lanes, &w, sizeof w);

@@ -27,13 +27,15 @@ __global__ void adaptive_avg_pool2d_backward_kernel2(const T* dy, T* dx, Adaptiv
   for (int w = part.begin; w < part.end; w++) {
     const Span columns = share(w, sh.W, sh.Q);
     T* pixel = dx + (part.row * sh.W + w) * dx_pitch;
+    auto scale_of = [&](int64_t p, int64_t q) { return A(1) / A(share(p, sh.P, sh.H).size() * share(q, sh.Q, sh.W).size()); };
+    const A scale_of_first = scale_of(rows.begin, columns.begin);  // most pixels have one window
     for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
       auto sum = wide<V>(A(0));
       for (int64_t p = rows.begin; p < rows.end; p++) {
         for (int64_t q = columns.begin; q < columns.end; q++) {
-          const int64_t size = share(p, sh.P, sh.H).size() * share(q, sh.Q, sh.W).size();
-          sum = sum + load_wide<A, V>(image + (p * sh.Q + q) * dy_pitch + c) / A(size);
+          const A scale = p == rows.begin && q == columns.begin ? scale_of_first : scale_of(p, q);
+          sum = sum + load_wide<A, V>(image + (p * sh.Q + q) * dy_pitch + c) * scale;
         }
       }
       if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;

@@ -4,7 +4,7 @@ avg_pool2d backward, version 2: a thread takes 16 bytes of channels and a run of
 Math      dx[n,h,w,c] = sum over the windows p,q that cover h,w of dy[n,p,q,c] / divisor(p,q);  += when accumulating
 Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)
 Threads   V channels of up to 4 pixels next to each other, c fastest; sums in the order p, q: the same bits every time
-Limit     dy is read, and divided, once for each pixel of its window
+Limit     dy is read, and scaled, once for each pixel of its window
 Next      avg_backward_3_tiles.cuh does so once where windows do not overlap
 Storage   float half bfloat16 double
 */
@@ -31,8 +31,8 @@ __global__ void avg_pool2d_backward_kernel2(const T* dy, T* dx, AvgPoolShape sh,
       auto sum = wide<V>(A(0));
       for (int p = rows.begin; p < rows.end; p++) {
         for (int q = columns.begin; q < columns.end; q++) {
-          const A divisor = A(sh.divisor_of(p, q));
-          sum = sum + load_wide<A, V>(dy + ((image + p) * sh.Q + q) * dy_pitch + c) / divisor;
+          const A scale = A(1) / A(sh.divisor_of(p, q));
+          sum = sum + load_wide<A, V>(dy + ((image + p) * sh.Q + q) * dy_pitch + c) * scale;
         }
       }
       if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;

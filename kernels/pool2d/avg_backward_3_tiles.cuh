@@ -4,7 +4,7 @@ avg_pool2d backward, version 3: a thread takes a tile of 2 x 2 pixels, where ver
 Math      dx[n,h,w,c] = sum over the windows p,q that cover h,w of dy[n,p,q,c] / divisor(p,q);  += when accumulating
 Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)
 Threads   V channels of up to 4 tiles next to each other, c fastest. All pixels of a tile meet the same windows (1 for 2 x 2,
-          4 for 3 x 3), each read and divided once for all of them; sums in the order p, q: the same bits every time
+          4 for 3 x 3), each read and scaled once for all of them; sums in the order p, q: the same bits every time
 Limit     memory where windows do not overlap; else dy is read (window/2)^2 times, mostly from L1 and L2
 Next      -
 Storage   float half bfloat16 double
@@ -17,7 +17,7 @@ template <class T, int kMaxV, int kWindow>
 __global__ void avg_pool2d_backward_kernel3(const T* dy, T* dx, AvgPoolShape sh, int64_t dy_pitch, int64_t dx_pitch,
                                             RowParts parts, int tile_rows) {
   using A = Accumulator<T>;
-  constexpr int kReach = (kWindow - 1) / kTile;
+  constexpr int kWindows = (kWindow - 1) / kTile + 1;  // along an axis that reach into a tile
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
   if (item >= parts.count) return;
   const RowPart part = parts[item];
@@ -25,17 +25,28 @@ __global__ void avg_pool2d_backward_kernel3(const T* dy, T* dx, AvgPoolShape sh,
   const int64_t n = part.row / tile_rows;
 
   for (int b = part.begin; b < part.end; b++) {
+    const T* gradient_of[kWindows][kWindows];  // nullptr where there is no window
+    A scale_of[kWindows][kWindows];
+    UNROLLED for (int k = 0; k < kWindows; k++) {
+      UNROLLED for (int l = 0; l < kWindows; l++) {
+        const bool exists = a >= k && a - k < P && b >= l && b - l < Q;
+        const int64_t output = (n * P + a - k) * Q + b - l;
+        gradient_of[k][l] = exists ? dy + output * dy_pitch : nullptr;
+        scale_of[k][l] = exists ? A(1) / A(sh.divisor_of(a - k, b - l)) : A(0);
+      }
+    }
+    const TilePixels<T> pixels(dx + n * sh.H * sh.W * dx_pitch, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w),
+                               sh);
+
     for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
       Wide<A, V> sum[kTile][kTile];
       UNROLLED for (int i = 0; i < kTile; i++) UNROLLED for (int j = 0; j < kTile; j++) sum[i][j] = wide<V>(A(0));
 
-      UNROLLED for (int k = kReach; k >= 0; k--) {
-        UNROLLED for (int l = kReach; l >= 0; l--) {
-          const int p = a - k, q = b - l;
-          if (p < 0 || p >= P || q < 0 || q >= Q) continue;
-          const A divisor = A(sh.divisor_of(p, q));
-          const auto gradient = load_wide<A, V>(dy + ((n * P + p) * Q + q) * dy_pitch + c) / divisor;
+      UNROLLED for (int k = kWindows - 1; k >= 0; k--) {
+        UNROLLED for (int l = kWindows - 1; l >= 0; l--) {
+          if (!gradient_of[k][l]) continue;
+          const auto gradient = load_wide<A, V>(gradient_of[k][l] + c) * scale_of[k][l];
           UNROLLED for (int i = 0; i < kTile; i++) {
             UNROLLED for (int j = 0; j < kTile; j++) {
               if (i + k * kTile >= kWindow || j + l * kTile >= kWindow) continue;  // beyond the window
@@ -44,8 +55,7 @@ __global__ void avg_pool2d_backward_kernel3(const T* dy, T* dx, AvgPoolShape sh,
           }
         }
       }
-      store_tile<A, V>(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w),
-                       sh);
+      pixels.template store<V>(sum, c, sh.accumulate);
     });
   }
 }

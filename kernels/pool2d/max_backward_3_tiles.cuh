@@ -17,7 +17,7 @@ template <class T, int kMaxV, int kWindow>
 __global__ void max_pool2d_backward_kernel3(const T* dy, const uint8_t* argmax, T* dx, PoolShape sh, int64_t dy_pitch,
                                             int64_t dx_pitch, RowParts parts, int tile_rows) {
   using A = Accumulator<T>;
-  constexpr int kReach = (kWindow - 1) / kTile;
+  constexpr int kWindows = (kWindow - 1) / kTile + 1;  // along an axis that reach into a tile
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
   if (item >= parts.count) return;
   const RowPart part = parts[item];
@@ -25,29 +25,39 @@ __global__ void max_pool2d_backward_kernel3(const T* dy, const uint8_t* argmax, 
   const int64_t n = part.row / tile_rows;
 
   for (int b = part.begin; b < part.end; b++) {
+    const T* gradient_of[kWindows][kWindows];  // nullptr where there is no window
+    const uint8_t* tap_of[kWindows][kWindows];
+    UNROLLED for (int k = 0; k < kWindows; k++) {
+      UNROLLED for (int l = 0; l < kWindows; l++) {
+        const bool exists = a >= k && a - k < P && b >= l && b - l < Q;
+        const int64_t output = (n * P + a - k) * Q + b - l;
+        gradient_of[k][l] = exists ? dy + output * dy_pitch : nullptr;
+        tap_of[k][l] = argmax + output * sh.C;
+      }
+    }
+    const TilePixels<T> pixels(dx + n * sh.H * sh.W * dx_pitch, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w),
+                               sh);
+
     for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
       Wide<A, V> sum[kTile][kTile];
       UNROLLED for (int i = 0; i < kTile; i++) UNROLLED for (int j = 0; j < kTile; j++) sum[i][j] = wide<V>(A(0));
 
-      UNROLLED for (int k = kReach; k >= 0; k--) {
-        UNROLLED for (int l = kReach; l >= 0; l--) {
-          const int p = a - k, q = b - l;
-          if (p < 0 || p >= P || q < 0 || q >= Q) continue;
-          const int64_t output = (n * P + p) * Q + q;
-          const auto tap = load_wide<A, V>(argmax + output * sh.C + c);
-          const auto gradient = load_wide<A, V>(dy + output * dy_pitch + c);
+      UNROLLED for (int k = kWindows - 1; k >= 0; k--) {
+        UNROLLED for (int l = kWindows - 1; l >= 0; l--) {
+          if (!gradient_of[k][l]) continue;
+          const auto tap = load_wide<A, V>(tap_of[k][l] + c);
+          const auto gradient = load_wide<A, V>(gradient_of[k][l] + c);
           UNROLLED for (int i = 0; i < kTile; i++) {
             UNROLLED for (int j = 0; j < kTile; j++) {
               const int r = i + k * kTile, s = j + l * kTile;
               if (r >= kWindow || s >= kWindow) continue;  // beyond the window
-              sum[i][j] = where(tap == A(r * kWindow + s), sum[i][j] + gradient, sum[i][j]);
+              sum[i][j] = sum[i][j] + where(tap == A(r * kWindow + s), gradient, wide<V>(A(0)));
             }
           }
         }
       }
-      store_tile<A, V>(sum, dx + n * sh.H * sh.W * dx_pitch + c, dx_pitch, a * kTile - int(sh.pad_h), b * kTile - int(sh.pad_w),
-                       sh);
+      pixels.template store<V>(sum, c, sh.accumulate);
     });
   }
 }

@@ -16,18 +16,33 @@ const char* supports_tiles(const Problem& sh, const Request& request, Plan& plan
   return supports_vectorized<T>(sh, request, plan);
 }
 
-// Adds the sums of a tile to dx, or writes them.
-template <class A, int V, class T>
-__device__ __forceinline__ void store_tile(const Wide<A, V> (&sum)[kTile][kTile], T* image, int64_t pitch, int h0, int w0,
-                                           const PoolShape& sh) {
-  UNROLLED for (int i = 0; i < kTile; i++) {
-    UNROLLED for (int j = 0; j < kTile; j++) {
-      const int h = h0 + i, w = w0 + j;
-      if (h < 0 || h >= sh.H || w < 0 || w >= sh.W) continue;
-      T* pixel = image + (int64_t(h) * sh.W + w) * pitch;
-      store_wide<A, V>(sh.accumulate ? load_wide<A, V>(pixel) + sum[i][j] : sum[i][j], pixel);
+// Where the pixels of a tile are; nullptr for those outside the image.
+template <class T>
+struct TilePixels {
+  T* pixel[kTile][kTile];
+
+  __device__ TilePixels(T* image, int64_t pitch, int h0, int w0, const PoolShape& sh) {
+    UNROLLED for (int i = 0; i < kTile; i++) {
+      UNROLLED for (int j = 0; j < kTile; j++) {
+        const int h = h0 + i, w = w0 + j;
+        const bool inside = h >= 0 && h < sh.H && w >= 0 && w < sh.W;
+        pixel[i][j] = inside ? image + (int64_t(h) * sh.W + w) * pitch : nullptr;
+      }
     }
   }
-}
+
+  // Adds the sums to the channels from c on, or writes them.
+  template <int V, class Sum>
+  __device__ __forceinline__ void store(const Sum (&sum)[kTile][kTile], int c, bool accumulate) const {
+    using A = Accumulator<T>;
+    UNROLLED for (int i = 0; i < kTile; i++) {
+      UNROLLED for (int j = 0; j < kTile; j++) {
+        if (!pixel[i][j]) continue;
+        T* p = pixel[i][j] + c;
+        store_wide<A, V>(accumulate ? load_wide<A, V>(p) + sum[i][j] : sum[i][j], p);
+      }
+    }
+  }
+};
 
 }  // namespace pycnn

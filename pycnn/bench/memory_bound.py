@@ -16,12 +16,19 @@ from ..tensor import Parameter, Tensor, no_grad
 from .contest import Contest, Setting, random, worst
 
 CLASSES, POOL, POOL_STRIDE, LR = 1000, 3, 2, 1e-3
+BLOCKS = 7  # rows and columns that adaptive pooling leaves
 
 
 def shape(setting: Setting) -> tuple[int, int, int, int]:
     """Of the images: ResNet's first stage. 12.8 MB in fp32 on a CPU, 51 MB on a GPU."""
     n = 64 if setting.device != "cpu" else 4 if setting.quick else 16
     return (n, 64, 56, 56)
+
+
+def vgg_shape(setting: Setting) -> tuple[int, int, int, int]:
+    """Of the images that VGG-16 pools first, 2 x 2: 51 MB in fp32 on a CPU."""
+    n = 32 if setting.device != "cpu" else 1 if setting.quick else 4
+    return (n, 64, 224, 224)
 
 
 def logits_shape(setting: Setting) -> tuple[int, int]:
@@ -53,6 +60,16 @@ def _pooled(setting: Setting) -> int:
 def _pool_bytes(setting: Setting) -> float:
     """Of the input and the output."""
     return _passes(1)(setting) + 4 * _pooled(setting)
+
+
+def _vgg_bytes(setting: Setting) -> float:
+    """Of VGG's input and output."""
+    return 1.25 * 4 * float(np.prod(vgg_shape(setting)))
+
+
+def _unpool_bytes(setting: Setting) -> float:
+    """Of both images and the indices, which are 8 bytes each."""
+    return _passes(1 + 1 / 4 + 2 / 4)(setting)
 
 
 def _logit_bytes(count: float) -> Callable[[Setting], float]:
@@ -182,6 +199,107 @@ def _avg_pool_backward(dx, x):
     return worst(dx, _scatter(dy, x.shape), _scatter(dy**2, x.shape), 4)
 
 
+def _tiles(x: np.ndarray) -> np.ndarray:
+    """x as windows of 2 x 2 that do not overlap, (N, C, P, Q, 4)."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // 2, 2, w // 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, c, h // 2, w // 2, 4)
+
+
+def _untiled(windows: np.ndarray) -> np.ndarray:
+    n, c, p, q, _ = windows.shape
+    return windows.reshape(n, c, p, q, 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, c, 2 * p, 2 * q)
+
+
+def _max_tiles(y, x):
+    return worst(y, _tiles(x).max(-1).astype(np.float64), 0.0, 1)
+
+
+def _max_tiles_backward(dx, x):
+    at = np.arange(4) == _tiles(x).argmax(-1)[..., None]
+    return worst(dx, _untiled(at * upstream(at.shape[:-1])[..., None]).astype(np.float64), 0.0, 1)
+
+
+def _global(y, x):
+    x = x.astype(np.float64)
+    return worst(y, x.mean((2, 3), keepdims=True), (x**2).sum((2, 3), keepdims=True) / x[0, 0].size ** 2, x[0, 0].size)
+
+
+def _global_backward(dx, x):
+    share = np.broadcast_to(upstream((*x.shape[:2], 1, 1)) / np.float64(x[0, 0].size), x.shape)
+    return worst(dx, share, share**2, 1)
+
+
+def _global_max(y, x):
+    return worst(y, x.max((2, 3), keepdims=True).astype(np.float64), 0.0, 1)
+
+
+def _global_max_backward(dx, x):
+    n, c, h, w = x.shape
+    at = np.arange(h * w) == x.reshape(n, c, -1).argmax(-1)[..., None]
+    return worst(dx, at.reshape(x.shape) * upstream((n, c, 1, 1)).astype(np.float64), 0.0, 1)
+
+
+def _blocks(x):
+    n, c, h, w = x.shape
+    return x.astype(np.float64).reshape(n, c, BLOCKS, h // BLOCKS, BLOCKS, w // BLOCKS)
+
+
+def _adaptive(y, x):
+    blocks = _blocks(x)
+    terms = blocks[0, 0, 0, :, 0].size
+    return worst(y, blocks.mean((3, 5)), (blocks**2).sum((3, 5)) / terms**2, terms)
+
+
+def _adaptive_backward(dx, x):
+    n, c, h, w = x.shape
+    side = h // BLOCKS
+    share = upstream((n, c, BLOCKS, BLOCKS)).astype(np.float64).repeat(side, 2).repeat(side, 3) / side**2
+    return worst(dx, share, share**2, 1)
+
+
+def _unpool(y, x, places):
+    n, c, p, q = x.shape
+    expected = np.zeros((n, c, 4 * p * q))
+    np.put_along_axis(expected, places.reshape(n, c, -1), x.reshape(n, c, -1).astype(np.float64), 2)
+    return worst(y, expected.reshape(n, c, 2 * p, 2 * q), 0.0, 1)
+
+
+def _unpool_backward(dx, x, places):
+    n, c, p, q = x.shape
+    dy = upstream((n, c, 2 * p, 2 * q)).reshape(n, c, -1)
+    return worst(dx, np.take_along_axis(dy, places.reshape(n, c, -1), 2).reshape(x.shape).astype(np.float64), 0.0, 1)
+
+
+def _window_sums(x):
+    """Over 5 neighboring channels, zeros beyond the ends."""
+    padded = np.pad(x, ((0, 0), (2, 2), (0, 0), (0, 0)))
+    return sum(padded[:, i : i + x.shape[1]] for i in range(5))
+
+
+def _response(y, x):
+    expected = x.astype(np.float64) * (2 + 1e-4 / 5 * _window_sums(x.astype(np.float64) ** 2)) ** -0.75
+    return worst(y, expected, expected**2, 9)
+
+
+def _response_backward(dx, x):
+    x, dy = x.astype(np.float64), upstream(x.shape).astype(np.float64)
+    s = 2 + 1e-4 / 5 * _window_sums(x**2)
+    expected = dy * s**-0.75 - 1.5e-4 / 5 * x * _window_sums(dy * x * s**-1.75)
+    return worst(dx, expected, dy**2, 9)
+
+
+def _unit(y, x):
+    expected = x / np.sqrt((x.astype(np.float64) ** 2).sum(1, keepdims=True))
+    return worst(y, expected, expected**2, 9)
+
+
+def _unit_backward(dx, x):
+    x, dy = x.astype(np.float64), upstream(x.shape).astype(np.float64)
+    norm = np.sqrt((x**2).sum(1, keepdims=True))
+    u = x / norm
+    return worst(dx, (dy - u * (dy * u).sum(1, keepdims=True)) / norm, ((np.abs(dy) + np.abs(u)) / norm) ** 2, 64)
+
+
 def _normalized(x):
     x = x.astype(np.float64)
     mean, variance = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
@@ -224,6 +342,19 @@ def _cross_entropy_backward(dx, x, target):
 
 def one_image(setting):
     return [random(*shape(setting), seed=1)]
+
+
+def vgg_image(setting):
+    return [random(*vgg_shape(setting), seed=1)]
+
+
+def pooled_image(setting):
+    """Maxima of 2 x 2 and their places in the image."""
+    x = random(*shape(setting), seed=1)
+    n, c, h, w = x.shape
+    taps = _tiles(x).argmax(-1)
+    rows, columns = 2 * np.arange(h // 2)[:, None] + taps // 2, 2 * np.arange(w // 2) + taps % 2
+    return [_tiles(x).max(-1), rows * w + columns]
 
 
 def two_images(setting):
@@ -357,6 +488,34 @@ def _avg_pool2d(F, x):
     return F.avg_pool2d(x, POOL, POOL_STRIDE, 1)
 
 
+def _max_pool2d_2(F, x):
+    return F.max_pool2d(x, 2)
+
+
+def _global_average(F, x):
+    return F.adaptive_avg_pool2d(x, 1)
+
+
+def _global_maximum(F, x):
+    return F.adaptive_max_pool2d(x, 1)
+
+
+def _adaptive_average(F, x):
+    return F.adaptive_avg_pool2d(x, BLOCKS)
+
+
+def _max_unpool2d(F, x, places):
+    return F.max_unpool2d(x, places, 2)
+
+
+def _local_response_norm(F, x):
+    return F.local_response_norm(x, 5, 1e-4, 0.75, 2.0)
+
+
+def _normalize(F, x):
+    return F.normalize(x)
+
+
 def _norm(F, x, weight, bias):
     return F.batch_norm(x, None, None, weight, bias, True)
 
@@ -382,6 +541,32 @@ ROWS: dict[str, MemoryRow] = {
     "max pool backward": _row("max_pool2d_backward", _pool_bytes, _max_pool2d, _max_pool_backward, gradient=True),
     "average pool forward": _row("avg_pool2d_forward", _pool_bytes, _avg_pool2d, _avg_pool),
     "average pool backward": _row("avg_pool2d_backward", _pool_bytes, _avg_pool2d, _avg_pool_backward, gradient=True),
+    "max pool 2x2 forward": _row("max_pool2d_forward", _vgg_bytes, _max_pool2d_2, _max_tiles, vgg_image),
+    "max pool 2x2 backward": _row(
+        "max_pool2d_backward", _vgg_bytes, _max_pool2d_2, _max_tiles_backward, vgg_image, gradient=True
+    ),
+    "global average pool forward": _row("adaptive_avg_pool2d_forward", _passes(1), _global_average, _global),
+    "global average pool backward": _row(
+        "adaptive_avg_pool2d_backward", _passes(1), _global_average, _global_backward, gradient=True
+    ),
+    "global max pool forward": _row("adaptive_max_pool2d_forward", _passes(1), _global_maximum, _global_max),
+    "global max pool backward": _row(
+        "adaptive_max_pool2d_backward", _passes(1), _global_maximum, _global_max_backward, gradient=True
+    ),
+    "adaptive average pool forward": _row("adaptive_avg_pool2d_forward", _passes(1), _adaptive_average, _adaptive),
+    "adaptive average pool backward": _row(
+        "adaptive_avg_pool2d_backward", _passes(1), _adaptive_average, _adaptive_backward, gradient=True
+    ),
+    "max unpool forward": _row("max_unpool2d_forward", _unpool_bytes, _max_unpool2d, _unpool, pooled_image),
+    "max unpool backward": _row(
+        "max_unpool2d_backward", _unpool_bytes, _max_unpool2d, _unpool_backward, pooled_image, gradient=True
+    ),
+    "local response norm forward": _row("local_response_norm_forward", _passes(2), _local_response_norm, _response),
+    "local response norm backward": _row(
+        "local_response_norm_backward", _passes(3), _local_response_norm, _response_backward, gradient=True
+    ),
+    "l2 normalize forward": _row("l2_normalize_forward", _passes(2), _normalize, _unit),
+    "l2 normalize backward": _row("l2_normalize_backward", _passes(3), _normalize, _unit_backward, gradient=True),
     "batch norm forward": _row("batch_norm_forward", _passes(3), _norm, _batch_norm, image_and_affine),
     "batch norm backward": _row("batch_norm_backward", _passes(5), _norm, _batch_norm_backward, image_and_affine, gradient=True),
     "softmax + cross entropy forward": _row(
