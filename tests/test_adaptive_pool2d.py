@@ -257,7 +257,7 @@ def windows(draw):
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    padding = tuple(draw(st.integers(0, r // 2)) for r in reach)
+    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)  # PyTorch's backward pass takes no more
     size = tuple(draw(st.integers(max(1, r - 2 * p), 14)) for r, p in zip(reach, padding, strict=True))
     return size, kernel, draw(st.tuples(st.integers(1, 4), st.integers(1, 4))), padding, dilation, draw(st.booleans())
 
@@ -281,7 +281,10 @@ def test_windows_agree_with_torch(window, seed, include):
     y, places = torch.nn.functional.max_pool2d(theirs, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
     ours, ours_places = ops.max_pool2d(mine, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
     np.testing.assert_array_equal(ours.numpy(), y.detach().numpy())
-    met = places.numpy() < size[0] * size[1]  # of a window that dilation leads past the image PyTorch names a place outside
+    starts = [np.arange(n)[:, None] * s - pad for n, s, pad in zip(y.shape[2:], stride, padding, strict=True)]
+    taps = [start + d * np.arange(k) for start, d, k in zip(starts, dilation, kernel, strict=True)]
+    rows, columns = (((0 <= at) & (at < n)).any(1) for at, n in zip(taps, size, strict=True))
+    met = rows[:, None] & columns  # dilation leads other windows past the image; PyTorch names a place there, and we -1
     np.testing.assert_array_equal(ours_places.numpy(), np.where(met, places.numpy(), -1))
     if met.all():
         dy = integers(tuple(y.shape), seed=seed)
