@@ -52,14 +52,14 @@ def conv2d_forward(x, weight, bias, sh):
     return y if bias is None else y + bias.astype(np.float64)
 
 
-def conv2d_backward_data(dy, weight, sh):
+def conv2d_backward_data(dy, weight, bias, sh):
     filters = weight.astype(np.float64).reshape(sh.groups, sh.K // sh.groups, sh.R, sh.S, sh.C // sh.groups)
     grouped = dy.astype(np.float64).reshape(sh.N, sh.P, sh.Q, sh.groups, sh.K // sh.groups)
     column = np.einsum("npqgk,gkrsc->npqrsgc", grouped, filters).reshape(sh.N, sh.P, sh.Q, sh.R, sh.S, sh.C)
     h, w, inside = taps(sh)
     dx = np.zeros((sh.N, sh.H, sh.W, sh.C))
     np.add.at(dx, (slice(None), h, w), np.where(inside, column, 0))
-    return dx
+    return dx if bias is None else dx + bias.astype(np.float64)
 
 
 def conv2d_backward_weight(dy, x, sh):

@@ -1,9 +1,12 @@
 """conv2d: every version and storage type of the three passes against tests/reference.py."""
 
+import contextlib
+import itertools
+
 import numpy as np
 import pytest
 import reference
-from helpers import DEVICE, DTYPES, assert_close, bits, integers, normal, run, versions
+from helpers import DEVICE, DTYPES, assert_close, assert_same_bits_in_any_order, bits, integers, normal, run, versions
 from reference import ConvShape
 
 import pycnn
@@ -49,14 +52,30 @@ def problem(op, sh, storage, make=integers):
     if op == "conv2d_forward":
         return (x, weight, bias, make(dy.shape, storage, 5)), reference.conv2d_forward(x, weight, bias, sh)
     if op == "conv2d_backward_data":
-        return (dy, weight, make(x.shape, storage, 5)), reference.conv2d_backward_data(dy, weight, sh)
+        bias = make((sh.C,), storage, 3)
+        return (dy, weight, bias, make(x.shape, storage, 5)), reference.conv2d_backward_data(dy, weight, bias, sh)
     sums = "float64" if storage == "float64" else "float32"
     return (dy, x, make(weight.shape, sums, 5)), reference.conv2d_backward_weight(dy, x, sh)
 
 
+def plan(op, sh, version, limit=64 << 20, storage="float32", own=False):
+    return backends.cpu().module.plan(op, sh, storage, version, own, 0, limit, 16)
+
+
+def admitted(op, version, storage, shapes):
+    """(name, shape) of those shapes the version does not refuse; it must do one of them."""
+    done = []
+    for name, sh in shapes.items():
+        with contextlib.suppress(NotSupported):
+            plan(op, sh, version, storage=storage)
+            done.append((name, sh))
+    assert done, f"{op}:{version} refuses them all"
+    return done
+
+
 @every_version
 def test_small_integers_are_exact(op, version, storage):
-    for name, sh in (SHAPES | EMPTY).items():
+    for name, sh in admitted(op, version, storage, SHAPES | EMPTY):
         for accumulate in (0, 1):
             arrays, expected = problem(op, sh, storage)
             out = arrays[-1]
@@ -67,12 +86,17 @@ def test_small_integers_are_exact(op, version, storage):
 
 @every_version
 def test_error_bound(op, version, storage):
-    for sh in (shape(2, 9, 8, 19, 21, 3, 3, pad=1), shape(2, 14, 13, 6, 16, 5, 5, stride=2, pad=2)):
+    shapes = {
+        "3x3": shape(2, 9, 8, 19, 21, 3, 3, pad=1),
+        "5x5_strided": shape(2, 14, 13, 6, 16, 5, 5, stride=2, pad=2),
+        "1x1": shape(2, 19, 18, 37, 21, 1, 1),
+    }
+    for _, sh in admitted(op, version, storage, shapes):
         arrays, expected = problem(op, sh, storage, normal)
         squares = [None if a is None else a.astype(np.float64) ** 2 for a in arrays[:-1]]
         terms = {
             "conv2d_forward": sh.R * sh.S * sh.C + 1,
-            "conv2d_backward_data": sh.R * sh.S * sh.K,
+            "conv2d_backward_data": sh.R * sh.S * sh.K + 1,
             "conv2d_backward_weight": sh.N * sh.P * sh.Q,
         }[op]
         run(op, version, sh, storage, *arrays)
@@ -84,11 +108,11 @@ def test_error_bound(op, version, storage):
 @every_version
 def test_slices_of_channels(op, version, storage):
     """Images may be slices of wider ones: what lies beside is neither read nor written."""
-    for name in ("ragged", "strided", "grouped", "pointwise"):
-        sh = SHAPES[name]
+    shapes = {name: SHAPES[name] for name in ("ragged", "strided", "grouped", "pointwise")}
+    for name, sh in admitted(op, version, storage, shapes):
         for extra in (1, 8):  # pixels between 16-byte boundaries, and on them
             arrays, expected = problem(op, sh, storage)
-            sliced, images = [], {"conv2d_forward": (0, 3), "conv2d_backward_data": (0, 2), "conv2d_backward_weight": (0, 1)}[op]
+            sliced, images = [], {"conv2d_forward": (0, 3), "conv2d_backward_data": (0, 3), "conv2d_backward_weight": (0, 1)}[op]
             for i, array in enumerate(arrays):
                 if i in images:
                     wide = np.full((*array.shape[:3], array.shape[3] + extra), np.nan, array.dtype)
@@ -104,41 +128,56 @@ def test_slices_of_channels(op, version, storage):
 @on_cpu
 @every_version
 def test_threads_do_not_change_bits(op, version, storage):
-    sh = shape(3, 17, 15, 7, 18, 3, 3, pad=1)
-    module, before, seen = backends.cpu().module, pycnn.get_num_threads(), set()
-    try:
-        for threads, order in [(1, "forward"), (2, "reverse"), (3, "random")]:
-            pycnn.set_num_threads(threads)
-            module.set_thread_order(order, 7)
-            arrays, _ = problem(op, sh, storage, normal)
+    shapes = {
+        "3x3": shape(3, 17, 15, 7, 18, 3, 3, pad=1),
+        "3x3_strided": shape(2, 17, 15, 7, 18, 3, 3, stride=2, pad=1),
+        "1x1": shape(3, 17, 15, 7, 18, 1, 1),
+    }
+    for _, sh in admitted(op, version, storage, shapes):
+        arrays, _ = problem(op, sh, storage, normal)
+
+        def compute(sh=sh, arrays=arrays):
             run(op, version, sh, storage, *arrays)
-            seen.add(bits(arrays[-1]))
-    finally:
-        pycnn.set_num_threads(before)
-        module.set_thread_order("forward", 0)
-    assert len(seen) == 1
+            return arrays[-1]
+
+        assert_same_bits_in_any_order(compute)
 
 
 @every_version
 def test_nan_and_infinity(op, version, storage):
     """They reach exactly what depends on them: a zero in the padding is not multiplied, a zero in an array is."""
-    sh = SHAPES["strided"]
-    arrays, _ = problem(op, sh, storage, normal)
-    arrays[0][0, 2, 3, 1], arrays[0][1, 4, 5, 0], arrays[1].reshape(-1)[7] = np.nan, np.inf, 0
-    inputs = arrays[:-1]
-    with np.errstate(invalid="ignore"):
-        expected = getattr(reference, op)(*inputs, sh)
-    run(op, version, sh, storage, *arrays)
-    result = arrays[-1].astype(np.float64)
-    for kind in (np.isnan, np.isposinf, np.isneginf):
-        np.testing.assert_array_equal(kind(result), kind(expected))
+    for _, sh in admitted(op, version, storage, {name: SHAPES[name] for name in ("strided", "pointwise")}):
+        arrays, _ = problem(op, sh, storage, normal)
+        arrays[0][0, 2, 3, 1], arrays[0][1, 4, 5, 0], arrays[1].reshape(-1)[7] = np.nan, np.inf, 0
+        inputs = arrays[:-1]
+        with np.errstate(invalid="ignore"):
+            expected = getattr(reference, op)(*inputs, sh)
+        run(op, version, sh, storage, *arrays)
+        result = arrays[-1].astype(np.float64)
+        for kind in (np.isnan, np.isposinf, np.isneginf):
+            np.testing.assert_array_equal(kind(result), kind(expected))
+
+
+@pytest.mark.parametrize("name", ["strided", "grouped", "dilated", "larger_stride", "both_axes"])
+def test_parity_multiplies_no_zero_between_the_pixels_of_a_stride(name):
+    """A tap of NaN reaches every element of dx it is multiplied into, with a zero too: that counts the products."""
+    sh, products = SHAPES[name], {"parity": 0, "implicit_gemm": 0}
+    dy = np.ones((sh.N, sh.P, sh.Q, sh.K), np.float32)
+    for version, r, s in itertools.product(products, range(sh.R), range(sh.S)):
+        weight, dx = np.ones((sh.K, sh.R, sh.S, sh.C // sh.groups), np.float32), np.empty((sh.N, sh.H, sh.W, sh.C), np.float32)
+        weight[:, r, s] = np.nan
+        run("conv2d_backward_data", version, sh, "float32", dy, weight, None, dx)
+        products[version] += np.isnan(dx).sum() * sh.K // sh.groups
+    meet = {}  # pairs of a pixel and a tap of one class, along each axis
+    for axis, extent, taps in (("h", sh.H, sh.R), ("w", sh.W, sh.S)):
+        stride, pad, dilation = (getattr(sh, f"{what}_{axis}") for what in ("stride", "pad", "dilation"))
+        meet[axis] = sum((pixel + pad - tap * dilation) % stride == 0 for pixel in range(extent) for tap in range(taps))
+    of_a_pair = sh.N * sh.C * sh.K // sh.groups
+    assert products["parity"] == meet["h"] * meet["w"] * of_a_pair
+    assert products["implicit_gemm"] == sh.H * sh.R * sh.W * sh.S * of_a_pair
 
 
 # ---- plans ----
-
-
-def plan(op, sh, version, limit=64 << 20, storage="float32", own=False):
-    return backends.cpu().module.plan(op, sh, storage, version, own, 0, limit, 16)
 
 
 def test_default_versions():
@@ -148,6 +187,8 @@ def test_default_versions():
         assert plan(op, sh, "", own=True).version == "implicit_gemm"
         assert plan(op, sh, "", own=True, storage="float64").version == "naive"
         assert plan(op, sh, "", storage="float16").version == "implicit_gemm"
+        assert plan(op, SHAPES["pointwise"], "", own=True).version == "pointwise"
+    assert plan("conv2d_backward_data", SHAPES["strided"], "", own=True).version == "parity"
 
 
 @on_cpu
@@ -178,6 +219,22 @@ def test_refusals(op):
         plan(op, SHAPES["strided"], "winograd")
 
 
+@pytest.mark.parametrize("op", PASSES)
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"S": 2, "Q": 7}, "its filters are 1x1"),
+        ({"stride_h": 2, "P": 4}, "its stride is 1"),
+        ({"pad_w": 1, "Q": 10}, "it pads nothing"),
+        ({"H": 9}, "it pads nothing"),  # a last line that no tap sees
+        ({"C": 20, "K": 60, "groups": 2}, "it has no groups"),
+    ],
+)
+def test_what_pointwise_refuses(op, change, reason):
+    with pytest.raises(NotSupported, match=f"{op}: no version for this problem; pointwise: {reason}"):
+        plan(op, SHAPES["pointwise"]._replace(**change), "pointwise")
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -202,7 +259,7 @@ def test_impossible_geometry(change, message):
 def test_every_version_has_a_shape():
     """No (version, storage) refuses everything."""
     for op, version, storage in VERSIONS:
-        assert plan(op, SHAPES["lenet"], version, storage=storage).version == version
+        assert admitted(op, version, storage, SHAPES)
 
 
 # ---- the op ----
@@ -238,7 +295,7 @@ def test_adjoint_identity():
         g = normal(y.shape, "float64", 3)
         backend = backends.cpu()
         backend.run("conv2d_forward", sh, y.dtype, x, weight, None, y)
-        backend.run("conv2d_backward_data", sh, y.dtype, g, weight, dx)
+        backend.run("conv2d_backward_data", sh, y.dtype, g, weight, None, dx)
         backend.run("conv2d_backward_weight", sh, y.dtype, g, x, dweight)
         np.testing.assert_allclose([np.vdot(x, dx), np.vdot(weight, dweight)], np.vdot(y, g), rtol=1e-11)
 

@@ -40,15 +40,16 @@ SHAPES = {
 
 
 def arrays(sh, make, storage):
-    """x, weight, bias, dy."""
+    """x, weight, the biases of y and of x, dy."""
     x, weight = make((sh.N, sh.H, sh.W, sh.C), storage, 1), make((sh.K, sh.R, sh.S, sh.C // sh.groups), storage, 2)
-    return x, weight, make((sh.K,), storage, 3), make((sh.N, sh.P, sh.Q, sh.K), storage, 4)
+    return x, weight, (make((sh.K,), storage, 3), make((sh.C,), storage, 6)), make((sh.N, sh.P, sh.Q, sh.K), storage, 4)
 
 
 def passes(sh, x, weight, bias, dy):
     """(op, inputs, expected result) of each pass."""
-    yield "conv2d_forward", (x, weight, bias), reference.conv2d_forward(x, weight, bias, sh)
-    yield "conv2d_backward_data", (dy, weight), reference.conv2d_backward_data(dy, weight, sh)
+    y_bias, x_bias = bias
+    yield "conv2d_forward", (x, weight, y_bias), reference.conv2d_forward(x, weight, y_bias, sh)
+    yield "conv2d_backward_data", (dy, weight, x_bias), reference.conv2d_backward_data(dy, weight, x_bias, sh)
     yield "conv2d_backward_weight", (dy, x), reference.conv2d_backward_weight(dy, x, sh)
 
 
@@ -90,10 +91,12 @@ def test_slices_of_channels(name):
 def test_error_bound(name, storage):
     sh = SHAPES[name]
     inputs = arrays(sh, normal, storage)
-    squares = passes(sh, *(a.astype(np.float64) ** 2 for a in inputs))
+    x, weight, bias, dy = inputs
+    square = lambda a: a.astype(np.float64) ** 2
+    squares = passes(sh, square(x), square(weight), tuple(map(square, bias)), square(dy))
     terms = {
         "conv2d_forward": sh.R * sh.S * sh.C + 1,
-        "conv2d_backward_data": sh.R * sh.S * sh.K,
+        "conv2d_backward_data": sh.R * sh.S * sh.K + 1,
         "conv2d_backward_weight": sh.N * sh.P * sh.Q,
     }
     for (op, arguments, expected), (_, _, sum_of_squares) in zip(passes(sh, *inputs), squares, strict=True):

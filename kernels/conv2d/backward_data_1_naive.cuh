@@ -1,7 +1,7 @@
 /*
 conv2d backward_data (dgrad), version 1: one thread per input element.
 
-Math      dx[n,h,w,c] = sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c],
+Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c],
           over those taps for which p = (h+pad-r*dilation)/stride and q = (w+pad-s*dilation)/stride are whole and inside y
 Memory    dy: N,P,Q,K   weight: K,R,S,C/groups   dx: N,H,W,C    (rightmost index contiguous, dy and dx with a pitch)
 Threads   one dx element each, c fastest: a warp shares its dy reads and reads 32 neighbouring weights.
@@ -16,8 +16,8 @@ Storage   float half bfloat16 double
 namespace pycnn {
 
 template <class T>
-__global__ void conv2d_backward_data_kernel1(const T* dy, int64_t dy_pitch, const T* weight, T* dx, int64_t dx_pitch,
-                                             ConvShape sh) {
+__global__ void conv2d_backward_data_kernel1(const T* dy, int64_t dy_pitch, const T* weight, const T* bias, T* dx,
+                                             int64_t dx_pitch, ConvShape sh) {
   using A = Accumulator<T>;
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= sh.N * sh.H * sh.W * sh.C) return;
@@ -37,16 +37,17 @@ __global__ void conv2d_backward_data_kernel1(const T* dy, int64_t dy_pitch, cons
       for (int64_t k = 0; k < K; k++) sum += A(dy_pixel[k]) * A(tap[k * sh.R * sh.S * C]);
     }
   }
+  if (bias) sum += A(bias[c]);
   T& out = dx[i / sh.C * dx_pitch + c];
   out = T(sh.accumulate ? A(out) + sum : sum);
 }
 
 template <class T>
-void conv2d_backward_data1(const Plan& plan, Array dy, Array weight, Array dx) {
+void conv2d_backward_data1(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
   const int block = 256;
   launch<conv2d_backward_data_kernel1<T>>({grid_size(ceil_div(sh.N * sh.H * sh.W * sh.C, block)), block}, dy.as<const T>(),
-                                          dy.pitch, weight.as<const T>(), dx.as<T>(), dx.pitch, sh);
+                                          dy.pitch, weight.as<const T>(), bias.as<const T>(), dx.as<T>(), dx.pitch, sh);
 }
 
 REGISTER_VERSION(Conv2dBackwardData, naive, 1, "one thread per input element", supports_all<ConvShape>,

@@ -2,7 +2,7 @@
 conv2d backward_data (dgrad), version 2: a GEMM makes the gradient of the column matrix, col2im adds it up per pixel.
 
 Math      column[m, (r,s,c)] = sum over k of dy[m,k] * weight[k, (r,s,c)] for output pixel m = (n,p,q);
-          dx[n,h,w,c] = sum over those r,s for which p = (h+pad-r*dilation)/stride and q = (w+pad-s*dilation)/stride are
+          dx[n,h,w,c] = bias[c] + sum over those r,s for which p = (h+pad-r*dilation)/stride and q = (w+pad-s*dilation)/stride are
           whole and inside y of column[(n,p,q), (r,s,c)]
 Memory    dy: N,P,Q,K   weight: K,R,S,C/groups   dx: N,H,W,C    (rightmost index contiguous, dy and dx with a pitch)
           column: rows,R,S,C/groups in the workspace, in the accumulator type: the rows that a band of dx needs, so that
@@ -24,7 +24,8 @@ struct Band {
 };
 
 template <class T>
-__global__ void col2im_kernel(const Accumulator<T>* column, T* dx, int64_t dx_pitch, int64_t group, Band band, ConvShape sh) {
+__global__ void col2im_kernel(const Accumulator<T>* column, const T* bias, T* dx, int64_t dx_pitch, int64_t group, Band band,
+                              ConvShape sh) {
   using A = Accumulator<T>;
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   const int64_t C = sh.group_C(), heights = band.end_h - band.first_h;
@@ -43,6 +44,7 @@ __global__ void col2im_kernel(const Accumulator<T>* column, T* dx, int64_t dx_pi
       sum += column[(((m - band.first_row) * sh.R + r) * sh.S + s) * C + c];
     }
   }
+  if (bias) sum += A(bias[group * C + c]);
   T& out = dx[((n * sh.H + h) * sh.W + w) * dx_pitch + group * C + c];
   out = T(sh.accumulate ? A(out) + sum : sum);
 }
@@ -77,7 +79,7 @@ const char* supports_backward_data2(const ConvShape& sh, const Request& request,
 }
 
 template <class T>
-void conv2d_backward_data2(const Plan& plan, Array dy, Array weight, Array dx) {
+void conv2d_backward_data2(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
   const int64_t K = sh.group_K(), taps_C = sh.gemm_k(), images = plan.config[0], heights = plan.config[1], block = 256;
   auto* column = plan.workspace_as<Accumulator<T>>();
@@ -90,8 +92,8 @@ void conv2d_backward_data2(const Plan& plan, Array dy, Array weight, Array dx) {
         const Matrix<Accumulator<T>> c{column, taps_C, 1};
         gemm7(a, b, (const T*)nullptr, c, GemmShape{band.rows, taps_C, K, 0, 0, 0, 1});
         const int64_t elements = (band.end_n - band.first_n) * (band.end_h - band.first_h) * sh.W * sh.group_C();
-        launch<col2im_kernel<T>>({grid_size(ceil_div(elements, block)), unsigned(block)}, column, dx.as<T>(), dx.pitch, group,
-                                 band, sh);
+        launch<col2im_kernel<T>>({grid_size(ceil_div(elements, block)), unsigned(block)}, column, bias.as<const T>(), dx.as<T>(),
+                                 dx.pitch, group, band, sh);
       }
     }
   }

@@ -1,14 +1,14 @@
 /*
 conv2d backward_data (dgrad), version 3: as 2, but the sums over r, s and k are one product, gathered straight from dy.
 
-Math      dx[m,c] = sum over (r,s,k) of dy[n,p,q,k] * weight[k,r,s,c] for input pixel m = (n,h,w), 0 where
+Math      dx[m,c] = bias[c] + sum over (r,s,k) of dy[n,p,q,k] * weight[k,r,s,c] for input pixel m = (n,h,w), 0 where
           p = (h+pad-r*dilation)/stride or q = (w+pad-s*dilation)/stride is not whole or outside y; in steps of BK along (r,s,k)
 Memory    dy: N,P,Q,K   weight: K,R,S,C/groups   dx: N,H,W,C    (rightmost index contiguous, dy and dx with a pitch)
           shared: dy_tile BK,BM and weight_tile BK,BN; where each of the BM pixels lies
 Threads   a block computes BM pixels x BN channels of one group, a thread TM x TN of them in registers. A thread copies the same
           (r,s,k) of every pixel; neighbours copy neighbouring k of dy and neighbouring c of the weights
 Limit     with stride 2 three of four products are with zeros; 4 bytes a copy, and all threads wait for the copies
-Next      one product per class of pixels (h mod stride, w mod stride) has no zeros
+Next      backward_data_8_parity.cuh: one product per class of pixels (h mod stride, w mod stride) has no zeros
 Storage   float half bfloat16
 */
 #pragma once
@@ -18,8 +18,8 @@ Storage   float half bfloat16
 namespace pycnn {
 
 template <int BM, int BN, int BK, int TM, int TN, class T>
-__global__ void conv2d_backward_data_kernel3(const T* dy, int64_t dy_pitch, const T* weight, T* dx, int64_t dx_pitch,
-                                             ConvShape sh) {
+__global__ void conv2d_backward_data_kernel3(const T* dy, int64_t dy_pitch, const T* weight, const T* bias, T* dx,
+                                             int64_t dx_pitch, ConvShape sh) {
   using A = Accumulator<T>;
   const int threads = BM / TM * (BN / TN);
   static_assert(threads % BK == 0, "a thread copies the same (r,s,k) of every pixel");
@@ -71,26 +71,28 @@ __global__ void conv2d_backward_data_kernel3(const T* dy, int64_t dy_pitch, cons
 
   for (int i = 0; i < TM; i++) {
     for (int j = 0; j < TN; j++) {
-      const int64_t m = m0 + row + i;
+      const int64_t m = m0 + row + i, channel = group * C + n0 + column + j;
       if (m >= M || column + j >= channels) continue;
-      T& out = dx[m * dx_pitch + group * C + n0 + column + j];
+      if (bias) sum[i][j] += A(bias[channel]);
+      T& out = dx[m * dx_pitch + channel];
       out = T(sh.accumulate ? A(out) + sum[i][j] : sum[i][j]);
     }
   }
 }
 
 template <int BM, int BN, int BK, int TM, int TN, class T>
-void conv2d_backward_data3_tiled(Array dy, Array weight, Array dx, const ConvShape& sh) {
+void conv2d_backward_data3_tiled(Array dy, Array weight, Array bias, Array dx, const ConvShape& sh) {
   const int64_t blocks = ceil_div(sh.N * sh.H * sh.W, BM) * ceil_div(sh.group_C(), BN) * sh.groups;
   launch<conv2d_backward_data_kernel3<BM, BN, BK, TM, TN, T>>({grid_size(blocks), BM / TM * (BN / TN)}, dy.as<const T>(),
-                                                              dy.pitch, weight.as<const T>(), dx.as<T>(), dx.pitch, sh);
+                                                              dy.pitch, weight.as<const T>(), bias.as<const T>(), dx.as<T>(),
+                                                              dx.pitch, sh);
 }
 
 template <class T>
-void conv2d_backward_data3(const Plan& plan, Array dy, Array weight, Array dx) {
+void conv2d_backward_data3(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
-  if (sh.group_C() <= 16) conv2d_backward_data3_tiled<128, 16, 16, 4, 8, T>(dy, weight, dx, sh);
-  else conv2d_backward_data3_tiled<128, 64, 16, 8, 8, T>(dy, weight, dx, sh);
+  if (sh.group_C() <= 16) conv2d_backward_data3_tiled<128, 16, 16, 4, 8, T>(dy, weight, bias, dx, sh);
+  else conv2d_backward_data3_tiled<128, 64, 16, 8, 8, T>(dy, weight, bias, dx, sh);
 }
 
 REGISTER_VERSION(Conv2dBackwardData, implicit_gemm, 3, "a GEMM whose blocks gather from dy", supports_all<ConvShape>,

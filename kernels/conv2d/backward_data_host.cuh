@@ -1,9 +1,9 @@
 /*
 conv2d backward-data (dgrad) for the CPU: dx gathers from dy, the same implicit GEMM as forward_host.cuh.
 
-Math      dx[n,h,w,c] = sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c]  where  p*stride - pad + r*dilation = h, q likewise
-          With stride t the pixels h = a - pad (mod t) of one class a see only the taps r*dilation = a (mod t). Within a
-          class p falls by the same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
+Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c] where p*stride - pad + r*dilation = h, q likewise.
+          With stride t the pixels of one h mod t see the same few taps (dgrad_class.h). Within such a class p falls by the
+          same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
 Memory    the class's taps are read as rows (r,s,k), as weight stores them; each block of pixels gathers its rows of
           im2col(dy). With few channels vectors along c would be mostly empty: then dy * weight is computed for all taps
           (r,s,c) of a pixel of dy at once, and each row of it is added to the pixels of dx it touches, in order.
@@ -12,31 +12,11 @@ Limit     a strided convolution gathers dy once per class
 Next      backward_weight_host.cuh sums over pixels instead
 Storage   float double
 */
-#include <numeric>
-
 #include "../common/host_conv.h"
 #include "conv2d.h"
+#include "dgrad_class.h"
 
 namespace pycnn {
-
-// Along one axis: the pixels of dx of one class, and the taps they see.
-struct DgradClass {
-  int64_t first_pixel, pixels;       // first_pixel + stride * i
-  int64_t last_tap, taps, tap_step;  // last_tap - tap_step * j
-  int64_t pad, dilation;             // pixel i sees dy at i - pad + dilation * j
-
-  DgradClass(int64_t a, int64_t stride, int64_t padding, int64_t spread, int64_t extent, int64_t filter) {
-    const int64_t common = std::gcd(stride, spread), start = padding > a ? ceil_div(padding - a, stride) : 0;
-    first_pixel = a - padding + stride * start;
-    pixels = first_pixel < extent ? (extent - 1 - first_pixel) / stride + 1 : 0;
-    tap_step = stride / common, dilation = spread / common;
-    int64_t tap = 0;
-    while (tap < tap_step && tap * spread % stride != a) tap++;
-    taps = tap < tap_step && tap < filter ? (filter - 1 - tap) / tap_step + 1 : 0;
-    last_tap = tap + (taps - 1) * tap_step;
-    pad = (taps - 1) * dilation - start - (a - tap * spread) / stride;
-  }
-};
 
 // Row (r,s,k) of the weights of a class: the channels of one tap of one filter.
 template <class T> struct DgradTaps {
@@ -45,7 +25,7 @@ template <class T> struct DgradTaps {
   DgradClass h, w;
   void fill(int64_t row, int64_t rows, int64_t from, int64_t n, T* out, int64_t stride) const {
     for (int64_t i = row; i < row + rows; i++, out += stride) {
-      const int64_t k = i % K, s = w.last_tap - i / K % w.taps * w.tap_step, r = h.last_tap - i / K / w.taps * h.tap_step;
+      const int64_t k = i % K, s = w.tap(w.taps - 1 - i / K % w.taps), r = h.tap(h.taps - 1 - i / K / w.taps);
       std::memcpy(out, weight + ((k * R + r) * S + s) * C + from, n * sizeof(T));
     }
   }
@@ -54,32 +34,40 @@ template <class T> struct DgradTaps {
 // Where the pixels of a class are in dx.
 template <class T> struct DgradPixels {
   T* dx;
-  int64_t pitch, H, W, stride_h, stride_w;
+  int64_t pitch, H, W;
   DgradClass h, w;
   T* row(int64_t i) const {
     const int64_t line = i / w.pixels, image = line / h.pixels;
-    const int64_t y = h.first_pixel + line % h.pixels * stride_h, x = w.first_pixel + i % w.pixels * stride_w;
-    return dx + ((image * H + y) * W + x) * pitch;
+    return dx + ((image * H + h.pixel(line % h.pixels)) * W + w.pixel(i % w.pixels)) * pitch;
   }
 };
 
-// dx as the sum of one product per class.
+// The pixels of one class and the channels of one group, a product.
 template <class T>
-void dgrad_gather(const ConvShape& sh, Array dy, Array weight, Array dx, T* workspace) {
+void dgrad_gather_class(const ConvShape& sh, int64_t g, const DgradClass& h, const DgradClass& w, Array dy, Array weight,
+                        Array bias, Array dx, T* workspace) {
   using namespace host;
   const int64_t C = sh.group_C(), K = sh.group_K();
+  const int64_t pad_h = (h.taps - 1) * h.p_step - h.first_p, pad_w = (w.taps - 1) * w.p_step - w.first_p;
+  const ConvShape view{sh.N, sh.P, sh.Q, K, C, h.taps, w.taps, h.pixels, w.pixels, 1, 1, pad_h, pad_w, h.p_step, w.p_step, 1, 0};
+  const DgradTaps<T> taps{weight.as<const T>() + g * K * sh.R * sh.S * C, sh.R, sh.S, C, K, h, w};
   const T* dy_end = end_of(dy.as<const T>(), sh.N * sh.P * sh.Q, dy.pitch, sh.K);
-  for (int64_t part = 0; part < sh.stride_h * sh.stride_w * sh.groups; part++) {
-    const int64_t g = part / (sh.stride_h * sh.stride_w), a = part / sh.stride_w % sh.stride_h, b = part % sh.stride_w;
-    const DgradClass h(a, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R),
-        w(b, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
-    const int64_t depth = h.taps * w.taps * K;
-    const DgradTaps<T> taps{weight.as<const T>() + g * K * sh.R * sh.S * C, sh.R, sh.S, C, K, h, w};
-    const ConvShape view{sh.N, sh.P, sh.Q,  K,     C,          h.taps,     w.taps, h.pixels, w.pixels,
-                         1,    1,    h.pad, w.pad, h.dilation, w.dilation, 1,      0};
-    const Im2col<T> rows{dy.as<const T>() + g * K, dy_end, dy.pitch, view};
-    const DgradPixels<T> out{dx.as<T>() + g * C, dx.pitch, sh.H, sh.W, sh.stride_h, sh.stride_w, h, w};
-    multiply<T, Layout::rows, Source::along>(view.gemm_m(), C, depth, rows, taps, out, nullptr, sh.accumulate, workspace);
+  const Im2col<T> rows{dy.as<const T>() + g * K, dy_end, dy.pitch, view};
+  const DgradPixels<T> out{dx.as<T>() + g * C, dx.pitch, sh.H, sh.W, h, w};
+  multiply<T, Layout::rows, Source::along>(view.gemm_m(), C, view.gemm_k(), rows, taps, out,
+                                           bias ? bias.as<const T>() + g * C : nullptr, sh.accumulate, workspace);
+}
+
+template <class T>
+void dgrad_gather(const ConvShape& sh, Array dy, Array weight, Array bias, Array dx, T* workspace) {
+  for (int64_t g = 0; g < sh.groups; g++) {
+    for (int64_t first_h = 0; first_h < std::min(sh.stride_h, sh.H); first_h++) {
+      const DgradClass h(first_h, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R);
+      for (int64_t first_w = 0; first_w < std::min(sh.stride_w, sh.W); first_w++) {
+        const DgradClass w(first_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
+        dgrad_gather_class(sh, g, h, w, dy, weight, bias, dx, workspace);
+      }
+    }
   }
 }
 
@@ -92,15 +80,18 @@ template <class T> bool dgrad_scatters(const ConvShape& sh) {
 // One group of lines [begin, end) of an image of dx, from the lines p of dy that touch them, in order.
 template <class T>
 void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, const T* packed, int64_t image, int64_t begin,
-                         int64_t end, T* dx, int64_t pitch) {
+                         int64_t end, const T* bias, T* dx, int64_t pitch) {
   using namespace host;
   const int64_t C = sh.group_C(), columns = sh.gemm_k(), width = round_up(columns, kLanes<T>);
   const bool joint = pitch == C && sh.dilation_w == 1;
   const int64_t taps = joint ? sh.S : 1, reach = (sh.R - 1) * sh.dilation_h;
   T* lines = dx + image * sh.H * sh.W * pitch;
   const T* lines_end = lines + end * sh.W * pitch;
-  if (!sh.accumulate)
-    for (int64_t i = begin * sh.W; i < end * sh.W; i++) std::fill_n(lines + i * pitch, C, T(0));
+  for (int64_t i = begin * sh.W; i < end * sh.W; i++) {
+    T* pixel = lines + i * pitch;
+    if (!sh.accumulate) std::fill_n(pixel, C, T(0));
+    for (int64_t c = 0; c < C && bias; c++) pixel[c] += bias[c];
+  }
 
   alignas(64) T dy_block[kBlockSize<T>], product[kBlockSize<T>];
   const int64_t at_once = std::min<int64_t>(kBlockRows, kBlockSize<T> / width);
@@ -135,7 +126,7 @@ void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, cons
 }
 
 template <class T>
-void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array dx, T* packed) {
+void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array bias, Array dx, T* packed) {
   using namespace host;
   const int64_t C = sh.group_C(), K = sh.group_K(), columns = sh.gemm_k();
   // Bands of lines, where the images are few; lines of dy that touch two bands are multiplied twice.
@@ -149,8 +140,8 @@ void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array dx, T* pac
     const DenseRows<T> dy_rows{dy.as<const T>() + g * K, dy.pitch, dy_end};
     for_each(sh.N * bands, 2.0 * sh.gemm_m() * columns * K, [&](int64_t i) {
       const int64_t band = i % bands;
-      dgrad_scatter_lines(sh, dy_rows, packed, i / bands, band * sh.H / bands, (band + 1) * sh.H / bands, dx.as<T>() + g * C,
-                          dx.pitch);
+      dgrad_scatter_lines(sh, dy_rows, packed, i / bands, band * sh.H / bands, (band + 1) * sh.H / bands,
+                          bias ? bias.as<const T>() + g * C : nullptr, dx.as<T>() + g * C, dx.pitch);
     });
   }
 }
@@ -163,10 +154,10 @@ const char* conv2d_backward_data_host_supports(const ConvShape& sh, const Reques
 }
 
 template <class T>
-void conv2d_backward_data_host(const Plan& plan, Array dy, Array weight, Array dx) {
+void conv2d_backward_data_host(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
   if (dx.size() == 0) return;
-  (dgrad_scatters<T>(sh) ? dgrad_scatter<T> : dgrad_gather<T>)(sh, dy, weight, dx, plan.workspace_as<T>());
+  (dgrad_scatters<T>(sh) ? dgrad_scatter<T> : dgrad_gather<T>)(sh, dy, weight, bias, dx, plan.workspace_as<T>());
 }
 
 REGISTER_VERSION(Conv2dBackwardData, host, 0, "implicit GEMM on dy, one product per class of pixels modulo the stride",

@@ -31,7 +31,7 @@ Signature Conv2dForward::signature(const ConvShape& sh, DType t) {
 }
 Signature Conv2dBackwardData::signature(const ConvShape& sh, DType t) {
   return {pitched(in("dy", t, {sh.N, sh.P, sh.Q, sh.K})), in("weight", t, {sh.K, sh.R, sh.S, sh.C / sh.groups}),
-          pitched(out("dx", t, {sh.N, sh.H, sh.W, sh.C}))};
+          optional(in("bias", t, {sh.C})), pitched(out("dx", t, {sh.N, sh.H, sh.W, sh.C}))};
 }
 Signature Conv2dBackwardWeight::signature(const ConvShape& sh, DType t) {
   return {pitched(in("dy", t, {sh.N, sh.P, sh.Q, sh.K})), pitched(in("x", t, {sh.N, sh.H, sh.W, sh.C})),
@@ -42,9 +42,17 @@ void Conv2dForward::check(const ConvShape& sh) { check_conv(name, sh); }
 void Conv2dBackwardData::check(const ConvShape& sh) { check_conv(name, sh); }
 void Conv2dBackwardWeight::check(const ConvShape& sh) { check_conv(name, sh); }
 
-// The host micro-kernels on a CPU; else the version that never writes a column matrix. naive also stores float64.
-Preference Conv2dForward::prefer(const ConvShape&, const Request&) { return {"host", "implicit_gemm", "im2col", "naive"}; }
-Preference Conv2dBackwardData::prefer(const ConvShape&, const Request&) { return {"host", "implicit_gemm", "im2col", "naive"}; }
-Preference Conv2dBackwardWeight::prefer(const ConvShape&, const Request&) { return {"host", "implicit_gemm", "im2col", "naive"}; }
+// The host micro-kernels on a CPU; else the version that never writes a column matrix, nor multiplies with zeros between the
+// pixels of a stride; 1x1 filters need no gathering. naive also stores float64.
+Preference Conv2dForward::prefer(const ConvShape&, const Request&) {
+  return {"host", "pointwise", "implicit_gemm", "im2col", "naive"};
+}
+Preference Conv2dBackwardData::prefer(const ConvShape& sh, const Request&) {
+  if (sh.stride_h > 1 || sh.stride_w > 1) return {"host", "parity", "im2col", "naive"};
+  return {"host", "pointwise", "implicit_gemm", "im2col", "naive"};
+}
+Preference Conv2dBackwardWeight::prefer(const ConvShape&, const Request&) {
+  return {"host", "pointwise", "implicit_gemm", "im2col", "naive"};
+}
 
 }  // namespace pycnn

@@ -16,7 +16,8 @@ struct Conv2dForward {
   static Preference prefer(const ConvShape& sh, const Request& request);
 };
 
-// dx from dy and weight.  dy: N,P,Q,K  weight: K,R,S,C/groups  dx: N,H,W,C.
+// dx from dy and weight, plus bias[c] where one is given: a transposed convolution is this pass, and its bias.
+// dy: N,P,Q,K  weight: K,R,S,C/groups  bias: C or none  dx: N,H,W,C.
 struct Conv2dBackwardData {
   static constexpr const char* name = "conv2d_backward_data";
   using Problem = ConvShape;

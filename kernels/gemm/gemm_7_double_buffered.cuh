@@ -123,7 +123,7 @@ void gemm7_tiled(Matrix<const T> a, Matrix<const T> b, const T* bias, Matrix<C> 
 template <class T, class C>
 void gemm7(Matrix<const T> a, Matrix<const T> b, const T* bias, Matrix<C> c, GemmShape p) {
   if (p.N <= 16) gemm7_tiled<128, 16, 16, 4, 8>(a, b, bias, c, p);
-  else if (p.M * p.N < (1 << 20)) gemm7_tiled<64, 64, 16, 8, 8>(a, b, bias, c, p);
+  else if (p.N <= 64 || p.M * p.N < (1 << 20)) gemm7_tiled<64, 64, 16, 8, 8>(a, b, bias, c, p);
   else gemm7_tiled<128, 128, 16, 8, 8>(a, b, bias, c, p);
 }
 

@@ -101,8 +101,10 @@ def _pycnn_pass(setting, layer, direction, x, weight, dy):
 
         return forward
     backend, problem, dtype = setting.backend, layer.problem(), x.dtype
-    inputs, shape = ((dy, weight), x.data.shape) if direction == "backward_data" else ((dy, x), weight.data.shape)
-    arrays = [t.data for t in inputs]
+    if direction == "backward_data":
+        arrays, shape = (dy.data, weight.data, None), x.data.shape
+    else:
+        arrays, shape = (dy.data, x.data), weight.data.shape
 
     def backward():
         result = backend.empty(shape, dtype)

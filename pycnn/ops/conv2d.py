@@ -45,7 +45,7 @@ class _Conv2d(Function):
         x, weight = self.saved
         if self.needs[0]:
             dx, accumulate = self.grad_buffer(0)
-            self.run("conv2d_backward_data", self.problem(*self.shapes, accumulate), dy.dtype, dy, weight, dx)
+            self.run("conv2d_backward_data", self.problem(*self.shapes, accumulate), dy.dtype, dy, weight, None, dx)
         self.sum_gradients(dy, x)
 
     def sum_gradients(self, dy, x):

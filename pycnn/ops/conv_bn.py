@@ -61,7 +61,7 @@ class _BatchNormConv(_Conv2d):
         weight, z, *normalized = self.saved
         if self.needs[0] or any(self.needs[3:]):
             dz = self.empty(z.shape, dy.dtype)
-            self.run("conv2d_backward_data", self.problem(*self.shapes, False), dy.dtype, dy, weight, dz)
+            self.run("conv2d_backward_data", self.problem(*self.shapes, False), dy.dtype, dy, weight, None, dz)
             dx = self.grad_buffer(0) if self.needs[0] else (None, False)
             sums = normalize_backward(self, dz, Normalized(*normalized), self.statistics, dx, sums=any(self.needs[3:]))
             for i, gradient in zip((3, 4), sums, strict=True):
