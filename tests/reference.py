@@ -62,6 +62,18 @@ def conv2d_backward_data(dy, weight, bias, sh):
     return dx if bias is None else dx + bias.astype(np.float64)
 
 
+def conv_transpose2d(x, weight, bias, stride, padding, output_padding, groups, dilation):
+    """The definition, in logical order: x (N, C, H, W), weight (C, K / groups, R, S), numbers per axis as pairs."""
+    (N, C, H, W), (_, width, R, S) = x.shape, weight.shape
+    whole = np.zeros((N, width * groups, *((np.array((H, W)) - 1) * stride + np.array(dilation) * (R - 1, S - 1) + 1)))
+    for c, k, r, s in np.ndindex(C, width, R, S):  # each pixel of x adds its multiple of the filter
+        channel, h, w = c // (C // groups) * width + k, r * dilation[0], s * dilation[1]
+        whole[:, channel, h :: stride[0], w :: stride[1]][:, :H, :W] += x[:, c].astype(np.float64) * float(weight[c, k, r, s])
+    whole = np.pad(whole, ((0, 0), (0, 0), (0, output_padding[0]), (0, output_padding[1])))
+    y = whole[:, :, padding[0] : whole.shape[2] - padding[0], padding[1] : whole.shape[3] - padding[1]]
+    return y if bias is None else y + bias.astype(np.float64)[:, None, None]
+
+
 def conv2d_backward_weight(dy, x, sh):
     grouped = dy.astype(np.float64).reshape(sh.N, sh.P, sh.Q, sh.groups, sh.K // sh.groups)
     dweight = np.einsum("npqgk,npqrsgc->gkrsc", grouped, columns(x, sh))

@@ -1,9 +1,9 @@
 /*
 conv2d backward-data (dgrad) for the CPU: dx gathers from dy, the same implicit GEMM as forward_host.cuh.
 
-Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c] where p*stride - pad + r*dilation = h, q likewise.
-          With stride t the pixels of one h mod t see the same few taps (dgrad_class.h). Within such a class p falls by the
-          same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
+Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c] where p*stride - pad + r*dilation = h and q
+          likewise. With stride t the pixels of one h mod t see the same few taps (dgrad_class.h). Within such a class p falls
+          by the same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
 Memory    the class's taps are read as rows (r,s,k), as weight stores them; each block of pixels gathers its rows of
           im2col(dy). With few channels vectors along c would be mostly empty: then dy * weight is computed for all taps
           (r,s,c) of a pixel of dy at once, and each row of it is added to the pixels of dx it touches, in order.

@@ -119,6 +119,33 @@ CONV2D = [
     conv2d("empty_batch", 3, 4, (3, 3), size=(0, 6, 6)),
 ]
 
+
+def conv_transpose2d(name, C, K, kernel, size=(2, 5, 7), bias=True, groups=1, **options):
+    N, H, W = size
+    inputs = {"x": normal(N, C, H, W), "weight": normal(C, K // groups, *kernel)} | ({"bias": normal(K)} if bias else {})
+
+    def function(F, x, weight, bias=None):
+        return F.conv_transpose2d(x, weight, bias, groups=groups, **options)
+
+    return Case(f"conv_transpose2d/{name}", function, inputs)
+
+
+CONV_TRANSPOSE2D = [
+    conv_transpose2d("3x3", 4, 6, (3, 3)),
+    conv_transpose2d("1x1", 5, 7, (1, 1)),
+    conv_transpose2d("2x2_stride2", 8, 4, (2, 2), stride=2),
+    conv_transpose2d("4x4_stride2_padding1", 5, 5, (4, 4), stride=2, padding=1, bias=False),
+    conv_transpose2d("3x3_stride2_output_padding", 6, 20, (3, 3), stride=2, padding=1, output_padding=1),
+    conv_transpose2d("per_axis", 3, 5, (2, 3), stride=(3, 1), padding=(0, 1), output_padding=(2, 0), dilation=(1, 2)),
+    conv_transpose2d("output_padding_below_dilation", 3, 4, (3, 2), dilation=3, output_padding=2),
+    conv_transpose2d("stride_beyond_kernel", 4, 5, (2, 1), stride=3),
+    conv_transpose2d("dilation_and_stride", 3, 4, (3, 3), stride=2, dilation=2, padding=3),
+    conv_transpose2d("groups", 6, 8, (3, 3), groups=2, stride=2),
+    conv_transpose2d("depthwise_bilinear_like", 5, 5, (4, 4), groups=5, stride=2, padding=1),
+    conv_transpose2d("wide", 24, 20, (3, 3), size=(1, 4, 5), padding=1),
+    conv_transpose2d("empty_batch", 3, 4, (3, 3), size=(0, 6, 6), stride=2),
+]
+
 GEMM = [
     Case(
         "gemm/linear",
@@ -416,4 +443,5 @@ NETS = [
 CASES = [
     *LOCAL_RESPONSE_NORM,
     *CONV2D, *GEMM, *POOL2D, *ACTIVATION, *SOFTMAX, *LOSS, *NORMALIZATION, *ELEMENTWISE, *REDUCE, *SHAPE, *OPTIM, *NETS,
+    *CONV_TRANSPOSE2D,
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 
 import numpy as np
 
-from . import convolution, memory_bound, net, process, products
+from . import convolution, memory_bound, net, process, products, transposed
 from .contest import Contest, Setting, random
 
 
@@ -61,6 +61,7 @@ GROUPS = {
     "step": Group("LeNet-5, one training step", target=1.0),
     "convolution": Group("Dense convolutions", target=0.8),
     "grouped convolution": Group("Grouped convolutions"),
+    "transposed convolution": Group("Transposed convolutions"),
     "gemm": Group("Matrix products"),
     "memory": Group("Memory-bound ops", target=0.8),
     "overhead": Group("Overhead of a small op"),
@@ -78,6 +79,14 @@ def convolution_row(layer: convolution.Layer, direction: str) -> Row:
     return Row(
         layer.group, f"{layer.name} {direction}", f"conv2d_{direction}", lambda _: layer.flops, "FLOP/s",
         lambda setting: convolution.contest(setting, layer, direction),
+    )  # fmt: skip
+
+
+def transposed_row(layer: transposed.Layer, direction: str) -> Row:
+    """One pass of a transposed convolution."""
+    return Row(
+        "transposed convolution", f"{layer.name} {direction}", f"conv2d_{transposed.DUAL[direction]}",
+        lambda _: layer.dual.flops, "FLOP/s", lambda setting: transposed.contest(setting, layer, direction),
     )  # fmt: skip
 
 
@@ -107,6 +116,9 @@ def rows() -> Iterator[Row]:
     for layer in convolution.layers():
         for direction in convolution.PASSES:
             yield convolution_row(layer, direction)
+    for transposed_layer in transposed.LAYERS:
+        for direction in convolution.PASSES:
+            yield transposed_row(transposed_layer, direction)
     for name, size in products.SIZES.items():
         yield product_row(name, size)
     for name, row in memory_bound.ROWS.items():

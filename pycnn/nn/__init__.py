@@ -8,6 +8,7 @@ from .layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     CrossEntropyLoss,
     Dropout,
     Flatten,
@@ -22,7 +23,7 @@ from .layers import (
 from .module import Module, Sequential
 
 __all__ = [
-    "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "LocalResponseNorm", "MaxUnpool2d",
-    "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "CrossEntropyLoss", "Dropout", "Flatten", "Linear", "MaxPool2d", "Module",
-    "Parameter", "ReLU", "Sequential", "Sigmoid", "Tanh", "init", "utils",
+    "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d",
+    "CrossEntropyLoss", "Dropout", "Flatten", "Linear", "LocalResponseNorm", "MaxPool2d", "MaxUnpool2d", "Module", "Parameter",
+    "ReLU", "Sequential", "Sigmoid", "Tanh", "init", "utils",
 ]  # fmt: skip

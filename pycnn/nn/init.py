@@ -1,6 +1,8 @@
 """Initialisers. Each overwrites a Tensor in place with numbers drawn on the host from the seeded generator.
 
 `fan_in` is the number of inputs of one output (in_channels / groups * kH * kW), `fan_out` the number of outputs of one input.
+As in PyTorch they are read off the weight's axes, whatever layer it belongs to: of a transposed convolution's weight
+(in, out / groups, kH, kW) `fan_in` is out / groups * kH * kW.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def _pair(value, name: str) -> tuple[int, int]:
 
 
 def _default_init(weight: Parameter, bias: Parameter | None) -> None:
-    """PyTorch's default for Linear and Conv2d: weight and bias U(-b, b) with b = 1 / sqrt(fan_in)."""
+    """PyTorch's default for Linear, Conv2d and ConvTranspose2d: weight and bias U(-b, b) with b = 1 / sqrt(fan_in)."""
     init.kaiming_uniform_(weight, a=math.sqrt(5))
     if bias is not None:
         bound = 1 / math.sqrt(max(init.fans(weight)[0], 1))
@@ -88,6 +88,61 @@ class Conv2d(Module):
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         defaults = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+        text += "".join(f", {name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value)
+        return text + ("" if self.bias is not None else ", bias=False")
+
+
+class ConvTranspose2d(Module):
+    """2-D transposed convolution.  x: (N, in_channels, H, W)  weight: (in_channels, out_channels / groups, kH, kW)
+
+    The output is (N, out_channels, P, Q) with P = (H - 1)·stride - 2·padding + dilation·(kH - 1) + output_padding + 1.
+    Called with output_size=(P, Q), that call's output_padding is what makes the output as large.
+
+    Raises:
+        ShapeError: x does not fit, or output_size is out of reach; the message shows the numbers.
+        ValueError: settings that make no layer (groups, output_padding).
+    """
+
+    def __init__(
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True, dilation=1
+    ):
+        if groups <= 0:
+            raise ValueError(f"groups must be a positive integer, got {groups}")
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"in_channels = {in_channels} and out_channels = {out_channels} must be divisible by groups = {groups}"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
+        self.padding, self.output_padding = _pair(padding, "padding"), _pair(output_padding, "output_padding")
+        self.dilation = _pair(dilation, "dilation")
+        shape = (in_channels, out_channels // groups, *self.kernel_size)
+        self.weight = Parameter(np.empty(shape, np.float32), layout="image")
+        self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
+        _default_init(self.weight, self.bias)
+
+    def forward(self, x, output_size=None):
+        extra = self.output_padding if output_size is None else self._output_padding(x, tuple(output_size))
+        return ops.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+
+    def _output_padding(self, x, output_size):
+        """What makes the output `output_size`, (P, Q) or (N, C, P, Q)."""
+        if len(output_size) not in (2, 4):
+            raise ShapeError(f"output_size must be (P, Q) or (N, C, P, Q), got {output_size}")
+        size = output_size[-2:]
+        geometry = zip(x.shape[2:], self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
+        least = [(extent - 1) * s - 2 * p + d * (k - 1) + 1 for extent, k, s, p, d in geometry]
+        most = [extent + s - 1 for extent, s in zip(least, self.stride, strict=True)]
+        if any(not low <= wanted <= high for low, wanted, high in zip(least, size, most, strict=True)):
+            raise ShapeError(
+                f"output_size {size} is out of reach: of an input of shape {x.shape} the output can have {tuple(least)} to "
+                f"{tuple(most)} pixels"
+            )
+        return tuple(wanted - low for wanted, low in zip(size, least, strict=True))
+
+    def extra_repr(self):
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        defaults = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
         text += "".join(f", {name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value)
         return text + ("" if self.bias is not None else ", bias=False")
 

@@ -8,6 +8,7 @@ from .activation import relu, relu6, sigmoid, tanh
 from .adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, max_unpool2d
 from .conv2d import conv2d
 from .conv_bn import bn_conv, conv_bn
+from .conv_transpose2d import conv_transpose2d
 from .elementwise import add, div, exp, log, mul, neg, sqrt, sub
 from .gemm import linear, matmul
 from .local_response_norm import l2_normalize, local_response_norm, normalize
@@ -19,8 +20,8 @@ from .reduce import argmax, max, mean, sum
 from .shape import cast, flatten, permute, reshape, transpose
 from .softmax import log_softmax, softmax
 
-for _op in (add, argmax, div, exp, flatten, log, log_softmax, matmul, max, mean, mul, neg, relu, sigmoid, softmax, sqrt, sub, sum,
-            tanh, transpose):  # fmt: skip
+for _op in (add, argmax, div, exp, flatten, log, log_softmax, matmul, max, mean, mul, neg, relu, sigmoid, softmax, sqrt, sub,
+            sum, tanh, transpose):  # fmt: skip
     setattr(Tensor, _op.__name__, _op)
 Tensor.reshape = lambda self, *shape: reshape(self, shape[0] if len(shape) == 1 else shape)
 Tensor.permute = lambda self, *dims: permute(self, dims[0] if len(dims) == 1 else dims)
@@ -31,8 +32,8 @@ Tensor.__rtruediv__ = lambda self, other: div(other, self)
 Tensor.__neg__, Tensor.__matmul__ = neg, matmul
 
 __all__ = [
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "l2_normalize", "local_response_norm", "max_unpool2d", "normalize",
-    "add", "argmax", "avg_pool2d", "batch_norm", "bn_conv", "cast", "conv2d", "conv_bn", "cross_entropy", "div", "dropout", "exp",
-    "flatten", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d", "mean", "mul", "neg", "permute", "relu", "relu6",
-    "reshape", "sigmoid", "softmax", "sqrt", "sub", "sum", "tanh", "transpose",
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "argmax", "avg_pool2d", "batch_norm", "bn_conv", "cast", "conv2d",
+    "conv_bn", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp", "flatten", "l2_normalize", "linear",
+    "local_response_norm", "log", "log_softmax", "matmul", "max", "max_pool2d", "max_unpool2d", "mean", "mul", "neg", "normalize",
+    "permute", "relu", "relu6", "reshape", "sigmoid", "softmax", "sqrt", "sub", "sum", "tanh", "transpose",
 ]  # fmt: skip
