@@ -34,6 +34,8 @@ SHAPES = {
     "wide_padding": shape(1, 3, 2, 5, 4, 3, 3, pad=(5, 4)),  # lines and pixels of y that see nothing
     "grouped": shape(2, 8, 9, 12, 10, 3, 3, pad=(1, 1), groups=2),
     "depthwise": shape(2, 8, 9, 5, 5, 3, 3, stride=(2, 1), pad=(1, 1), groups=5),
+    "patches": shape(2, 6, 8, 17, 9, 2, 2, stride=(2, 2)),  # backward_data joins the two taps of a line
+    "patches_tall": shape(2, 7, 12, 19, 20, 3, 4, stride=(2, 4), pad=(1, 0)),
     "empty": shape(0, 8, 8, 3, 4, 3, 3),
     "many_pixels": shape(2, 33, 47, 4, 5, 3, 3, pad=(1, 1)),  # backward_weight cuts them into chunks
 }
@@ -72,7 +74,7 @@ def test_exact_on_integers(name, storage):
             np.testing.assert_array_equal(got, expected + accumulate * old, err_msg=op)
 
 
-@pytest.mark.parametrize("name", ["lenet_conv2", "strided", "grouped", "few_channels_dilated"])
+@pytest.mark.parametrize("name", ["lenet_conv2", "strided", "grouped", "few_channels_dilated", "patches", "patches_tall"])
 def test_slices_of_channels(name):
     sh = SHAPES[name]
     x, weight, bias, dy = arrays(sh, integers, "float32")
@@ -122,6 +124,18 @@ def test_threads_do_not_change_bits(name):
             assert len(set(results)) == 1, op
     finally:
         pycnn.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["patches", "patches_tall"])
+def test_joined_taps_keep_their_bits(name):
+    """Pixels that are slices of wider ones cannot join."""
+    sh = SHAPES[name]._replace(K=300)  # two blocks of terms
+    _, weight, (_, bias), dy = arrays(sh, normal, "float32")
+    dense = np.empty((sh.N, sh.H, sh.W, sh.C), np.float32)
+    apart = sliced(dense)[1]
+    for dx in dense, apart:
+        run("conv2d_backward_data", "host", sh, "float32", dy, weight, bias, dx)
+    assert bits(dense) == bits(apart)
 
 
 def test_nan_and_infinity_stay_where_they_belong():

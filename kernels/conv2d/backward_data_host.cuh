@@ -7,6 +7,7 @@ Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c
 Memory    the class's taps are read as rows (r,s,k), as weight stores them; each block of pixels gathers its rows of
           im2col(dy). With few channels vectors along c would be mostly empty: then dy * weight is computed for all taps
           (r,s,c) of a pixel of dy at once, and each row of it is added to the pixels of dx it touches, in order.
+          Taps that lie side by side under a stride of S join: their channels are those of one pixel, S times as wide.
 Threads   over blocks of pixels and channels, one class after the other; over bands of lines of dx where rows are added
 Limit     a strided convolution gathers dy once per class
 Next      backward_weight_host.cuh sums over pixels instead
@@ -146,10 +147,30 @@ void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array bias, Arra
   }
 }
 
+// Filters side by side (U-Net's 2x2 with stride 2): the S taps of a line are the channels of one pixel of S*C, as they lie.
+template <class T> bool dgrad_joins(const ConvShape& sh) {
+  const bool side_by_side = sh.stride_w == sh.S && sh.dilation_w == 1 && sh.pad_w == 0 && sh.W == sh.Q * sh.S;
+  return side_by_side && sh.S > 1 && sh.groups == 1 && !dgrad_scatters<T>(sh);
+}
+inline ConvShape dgrad_joined(ConvShape sh) {
+  sh.W = sh.Q, sh.C *= sh.S, sh.S = sh.stride_w = 1;
+  return sh;
+}
+
+template <class T>
+int64_t dgrad_gather_bytes(const ConvShape& sh) {
+  return host::workspace_bytes<T>(sh.N * sh.H * sh.W, sh.group_C(), sh.R * sh.S * sh.group_K());
+}
+
+// The packed weights; after those of a joined shape S copies of bias.
 template <class T>
 const char* conv2d_backward_data_host_supports(const ConvShape& sh, const Request&, Plan& plan) {
-  plan.workspace = dgrad_scatters<T>(sh) ? sizeof(T) * sh.group_K() * host::round_up(sh.gemm_k(), host::kLanes<T>)
-                                         : host::workspace_bytes<T>(sh.N * sh.H * sh.W, sh.group_C(), sh.R * sh.S * sh.group_K());
+  plan.workspace =
+      dgrad_scatters<T>(sh) ? sizeof(T) * sh.group_K() * host::round_up(sh.gemm_k(), host::kLanes<T>) : dgrad_gather_bytes<T>(sh);
+  if (dgrad_joins<T>(sh)) {
+    const ConvShape joined = dgrad_joined(sh);
+    plan.workspace = std::max(plan.workspace, dgrad_gather_bytes<T>(joined) + joined.C * int64_t(sizeof(T)));
+  }
   return nullptr;
 }
 
@@ -157,7 +178,16 @@ template <class T>
 void conv2d_backward_data_host(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
   if (dx.size() == 0) return;
-  (dgrad_scatters<T>(sh) ? dgrad_scatter<T> : dgrad_gather<T>)(sh, dy, weight, bias, dx, plan.workspace_as<T>());
+  if (dgrad_scatters<T>(sh)) return dgrad_scatter<T>(sh, dy, weight, bias, dx, plan.workspace_as<T>());
+  if (!dgrad_joins<T>(sh) || !dx.dense()) return dgrad_gather<T>(sh, dy, weight, bias, dx, plan.workspace_as<T>());
+  const ConvShape joined = dgrad_joined(sh);
+  if (bias) {
+    T* copies = plan.workspace_as<T>(dgrad_gather_bytes<T>(joined));
+    for (int64_t c = 0; c < joined.C; c++) copies[c] = bias.as<const T>()[c % sh.C];
+    bias.data = copies;
+  }
+  dx.pitch = joined.C;
+  dgrad_gather<T>(joined, dy, weight, bias, dx, plan.workspace_as<T>());
 }
 
 REGISTER_VERSION(Conv2dBackwardData, host, 0, "implicit GEMM on dy, one product per class of pixels modulo the stride",
