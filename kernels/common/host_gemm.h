@@ -55,7 +55,8 @@ void multiply(int64_t M, int64_t N, int64_t K, const A& a, const B& b, const C& 
     const int64_t n = i % column_blocks * block_columns, columns = std::min(N - n, block_columns);
     T* row[kBlockRows];
     for (int64_t j = 0; j < rows; j++) row[j] = c.row(m + j);
-    alignas(64) T a_block[kBlockSize<T>], b_block[kDepth<T> * kLocalColumns];
+    alignas(64) T a_block[kBlockSize<T>], b_block[kDepth<T> * kLocalColumns], bias_block[kBlockColumns + kLanes<T>];
+    if (bias) std::copy_n(bias + n, columns, bias_block), std::fill_n(bias_block + columns, kLanes<T>, T(0));
     for (int64_t d = 0; d < blocks.count; d++) {
       const int64_t k = blocks.begin(d), depth = blocks.size(d);
       if (layout == Layout::rows) a.fill(m, rows, k, depth, a_block, kRowStride<T>);
@@ -63,7 +64,7 @@ void multiply(int64_t M, int64_t N, int64_t K, const A& a, const B& b, const C& 
       const T* packed = first ? workspace + k * round_up(N, kLanes<T>) + n * depth : b_block;
       if (!first) pack_block<T, direction>(b, k, depth, n, columns, b_block);
       block_product<T, layout>(rows, columns, depth, a_block, kColumnStride<T>, packed, row, n,
-                               d == 0 && bias ? bias + n : nullptr, d > 0 || accumulate);
+                               d == 0 && bias ? bias_block : nullptr, d > 0 || accumulate);
     }
   });
 }

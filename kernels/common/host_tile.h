@@ -55,7 +55,7 @@ template <class T> struct Tile {
   T* const* row;
   int64_t column;   // first column in c
   int64_t columns;  // of it that exist
-  const T* bias;    // of this column; nullptr for none
+  const T* bias;    // of this column, readable in whole vectors; nullptr for none
   bool add;         // += what is there
 };
 
@@ -69,10 +69,26 @@ template <class T, int most> void copy_few(const T* in, int64_t n, T* out) {
   }
 }
 
+// Writes the sums of a tile of which some columns do not exist.
+template <class T, int width> void write_edge(const T* sums, int rows, const Tile<T>& c) {
+  for (int m = 0; m < rows; m++, sums += width) {
+    T *const out = c.row[m] + c.column, edge[width] = {};
+    if (c.add) copy_few<T, width>(out, c.columns, edge);
+    for (int i = 0; i < width; i++) edge[i] += sums[i];
+    copy_few<T, width>(edge, c.columns, out);
+  }
+}
+
 // The sums of one tile over `depth` terms: a's block as laid out, b's block depth x vectors.
 template <class T, Layout layout, int rows, int vectors>
-void tile_product(int64_t depth, const T* a, int64_t a_stride, const T* b, const Tile<T>& c) {
-  constexpr int L = kLanes<T>;
+void tile_product(int64_t depth, const T* a, int64_t a_stride, const T* b, Tile<T> c) {
+  constexpr int L = kLanes<T>, width = vectors * L;
+  const bool whole = c.columns == width, add = c.add;
+  if (whole) {  // c may be far away
+    PYCNN_UNROLL
+    for (int m = 0; m < rows; m++) PYCNN_UNROLL
+    for (int v = 0; v < vectors; v++) __builtin_prefetch(c.row[m] + c.column + v * L, 1);
+  }
   Vec<T> sum[rows][vectors] = {};
   for (int64_t k = 0; k < depth; k++) {
     Vec<T> bk[vectors];
@@ -88,25 +104,27 @@ void tile_product(int64_t depth, const T* a, int64_t a_stride, const T* b, const
     b += vectors * L;
   }
 
-  constexpr int width = vectors * L;
-  const bool whole = c.columns == width;
-  T edge[width] = {}, bias[width] = {};
-  if (c.bias) copy_few<T, width>(c.bias, c.columns, bias);
+  if (c.bias) {
+    PYCNN_UNROLL
+    for (int m = 0; m < rows; m++) PYCNN_UNROLL
+    for (int v = 0; v < vectors; v++) sum[m][v] += load(c.bias + v * L);
+  }
+  if (!whole) {
+    T sums[rows * width];
+    PYCNN_UNROLL
+    for (int m = 0; m < rows; m++) PYCNN_UNROLL
+    for (int v = 0; v < vectors; v++) store(sums + m * width + v * L, sum[m][v]);
+    return write_edge<T, width>(sums, rows, c);
+  }
   PYCNN_UNROLL
   for (int m = 0; m < rows; m++) {
-    T *const row = c.row[m] + c.column, *const out = whole ? row : edge;
-    if (!whole && c.add) copy_few<T, width>(row, c.columns, edge);
+    T* const out = c.row[m] + c.column;
     PYCNN_UNROLL
-    for (int v = 0; v < vectors; v++) {
-      if (c.bias) sum[m][v] += load(bias + v * L);
-      if (c.add) sum[m][v] += load(out + v * L);
-      store(out + v * L, sum[m][v]);
-    }
-    if (!whole) copy_few<T, width>(edge, c.columns, row);
+    for (int v = 0; v < vectors; v++) store(out + v * L, add ? sum[m][v] + load(out + v * L) : sum[m][v]);
   }
 }
 
-template <class T> using TileProduct = void (*)(int64_t, const T*, int64_t, const T*, const Tile<T>&);
+template <class T> using TileProduct = void (*)(int64_t, const T*, int64_t, const T*, Tile<T>);
 
 // The kernel for a tile of `rows` x `vectors`: every height has its own, so a remainder wastes no row.
 template <class T, Layout layout, int... r>
