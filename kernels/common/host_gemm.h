@@ -1,6 +1,8 @@
 // Matrix products of the CPU's "host" versions: what is packed when, and how the work is shared out.
 // A sum is cut into blocks of at most kDepth terms, by shape alone: its bits do not depend on tiles or threads.
 #pragma once
+#include <atomic>
+
 #include "host_pack.h"
 
 namespace pycnn::host {
@@ -14,10 +16,17 @@ template <class T> struct Depths {
   int64_t size(int64_t i) const { return begin(i + 1) - begin(i); }
 };
 
-// Runs f(0 .. items - 1), over the threads unless the whole is too little work to wake them.
+// Runs f(0 .. items - 1), over the threads unless the whole is too little work to wake them. A thread that is done takes the
+// next item, so one that is slowed down by other programs delays the rest by one item at most.
 template <class F> void for_each(int64_t items, double operations, F f) {
-  if (operations > 2e6) return cpu::parallel_for(items, f);
-  for (int64_t i = 0; i < items; i++) f(i);
+  if (operations <= 2e6) {
+    for (int64_t i = 0; i < items; i++) f(i);
+    return;
+  }
+  std::atomic<int64_t> next{0};
+  cpu::parallel_for(std::min<int64_t>(items, cpu::get_num_threads()), [&](int64_t) {
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < items;) f(i);
+  });
 }
 
 // Whether all of b is packed first, into the workspace: where several blocks of rows share it.
@@ -45,9 +54,9 @@ void multiply(int64_t M, int64_t N, int64_t K, const A& a, const B& b, const C& 
   if (first) pack<T, direction>(K, N, b, workspace);
 
   // Blocks of c: enough of them to share out, large ones where there are many. No sum depends on this choice.
-  const int64_t row_blocks = ceil_div(M, kBlockRows);
-  const int64_t wanted =
-      std::max(ceil_div(N, first ? kBlockColumns : kLocalColumns), ceil_div(4 * cpu::get_num_threads(), row_blocks));
+  const int threads = cpu::get_num_threads();
+  const int64_t row_blocks = first ? std::min(M, round_up(ceil_div(M, kBlockRows), threads)) : 1;  // as many for each thread
+  const int64_t wanted = std::max(ceil_div(N, first ? kBlockColumns : kLocalColumns), ceil_div(4 * threads, row_blocks));
   const int64_t block_columns = round_up(ceil_div(N, wanted), kTileColumns<T>), column_blocks = ceil_div(N, block_columns);
   const Depths<T> blocks(K);
   for_each(row_blocks * column_blocks, 2.0 * M * N * K, [&](int64_t i) {
