@@ -69,11 +69,11 @@ void multiply(int64_t M, int64_t N, int64_t K, const A& a, const B& b, const C& 
     for (int64_t d = 0; d < blocks.count; d++) {
       const int64_t k = blocks.begin(d), depth = blocks.size(d);
       if (layout == Layout::rows) a.fill(m, rows, k, depth, a_block, kRowStride<T>);
-      else a.fill(k, depth, m, rows, a_block, kColumnStride<T>);
+      else pack_strips(a, k, depth, m, rows, a_block);
       const T* packed = first ? workspace + k * round_up(N, kLanes<T>) + n * depth : b_block;
       if (!first) pack_block<T, direction>(b, k, depth, n, columns, b_block);
-      block_product<T, layout>(rows, columns, depth, a_block, kColumnStride<T>, packed, row, n,
-                               d == 0 && bias ? bias_block : nullptr, d > 0 || accumulate);
+      block_product<T, layout>(rows, columns, depth, a_block, packed, row, n, d == 0 && bias ? bias_block : nullptr,
+                               d > 0 || accumulate);
     }
   });
 }

@@ -102,6 +102,24 @@ void transpose(const T* in, int64_t in_stride, T* out, int64_t out_stride, std::
 #endif
 }
 
+// Columns [m, m + rows) of rows [k, k + depth) of a's source, as strips.
+template <class T, class A>
+void pack_strips(const A& a, int64_t k, int64_t depth, int64_t m, int64_t rows, T* out) {
+  constexpr int64_t L = kLanes<T>, at_once = 16, stride = kBlockRows + L;
+  alignas(64) T lines[at_once * stride];
+  const int64_t tiles = ceil_div(rows, kTileRows);
+  for (int64_t d = 0; d < depth; d += at_once) {
+    const int64_t count = std::min(depth - d, at_once);
+    a.fill(k + d, count, m, rows, lines, stride);
+    for (int64_t t = 0; t < tiles; t++) {
+      const T* in = lines + tile_row(t, rows);
+      T* strip = out + t * strip_pitch<T>(depth) + d * kTileRows;
+      for (int64_t i = 0; i < count; i++)  // what runs over is written again by the next
+        for (int v = 0; v < kTileRows; v += L) store(strip + i * kTileRows + v, load(in + i * stride + v));
+    }
+  }
+}
+
 // Which index of a packed block is contiguous in the source: its rows are b's columns (across) or b's rows (along).
 enum class Source { across, along };
 

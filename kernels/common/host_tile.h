@@ -31,8 +31,7 @@ template <class T> inline constexpr int kSlack = kLanes<T> / 2 - 1;  // elements
 template <class T> inline constexpr int kDepth = 1024 / sizeof(T);   // most terms of a block: its tile of b fills half of L1
 template <class T> inline constexpr int kRowStride = kDepth<T> + kLanes<T>;  // off a power of two, room to copy whole vectors
 inline constexpr int kBlockRows = 8 * kTileRows;                             // rows of a packed at once
-template <class T> inline constexpr int kColumnStride = kBlockRows + kLanes<T>;
-template <class T> inline constexpr int kBlockSize = std::max(kBlockRows * kRowStride<T>, kDepth<T>* kColumnStride<T>);
+template <class T> inline constexpr int kBlockSize = kBlockRows * kRowStride<T>;  // of a, in either layout
 inline constexpr int kLocalColumns = 192;  // columns of b packed on the stack of the thread that uses them
 inline constexpr int kBlockColumns = 512;  // columns of b that meet them
 
@@ -47,8 +46,14 @@ template <class T> void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = 
 
 inline int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
 
-// How the packed block of a lies in memory: rows[m][kRowStride] or columns [k][stride].
-enum class Layout { rows, columns };
+// How the packed block of a lies in memory: rows [m][kRowStride], or a strip [k][kTileRows] for each tile.
+enum class Layout { rows, strips };
+
+// Tile t of a block of `rows` rows begins at row t * rows / tiles: heights differ by at most 1.
+inline int64_t tile_row(int64_t t, int64_t rows) { return t * rows / ceil_div(rows, kTileRows); }
+
+// From strip to strip: copying whole vectors runs over the end.
+template <class T> int64_t strip_pitch(int64_t depth) { return depth * kTileRows + kLanes<T>; }
 
 // What becomes of a tile: c (+)= sums (+ bias). row[m] is where row m of c starts.
 template <class T> struct Tile {
@@ -81,7 +86,7 @@ template <class T, int width> void write_edge(const T* sums, int rows, const Til
 
 // The sums of one tile over `depth` terms: a's block as laid out, b's block depth x vectors.
 template <class T, Layout layout, int rows, int vectors>
-void tile_product(int64_t depth, const T* a, int64_t a_stride, const T* b, Tile<T> c) {
+void tile_product(int64_t depth, const T* a, const T* b, Tile<T> c) {
   constexpr int L = kLanes<T>, width = vectors * L;
   const bool whole = c.columns == width, add = c.add;
   if (whole) {  // c may be far away
@@ -100,7 +105,7 @@ void tile_product(int64_t depth, const T* a, int64_t a_stride, const T* b, Tile<
       PYCNN_UNROLL
       for (int v = 0; v < vectors; v++) sum[m][v] += am * bk[v];
     }
-    a += layout == Layout::rows ? 1 : a_stride;
+    a += layout == Layout::rows ? 1 : kTileRows;
     b += vectors * L;
   }
 
@@ -124,7 +129,7 @@ void tile_product(int64_t depth, const T* a, int64_t a_stride, const T* b, Tile<
   }
 }
 
-template <class T> using TileProduct = void (*)(int64_t, const T*, int64_t, const T*, Tile<T>);
+template <class T> using TileProduct = void (*)(int64_t, const T*, const T*, Tile<T>);
 
 // The kernel for a tile of `rows` x `vectors`: every height has its own, so a remainder wastes no row.
 template <class T, Layout layout, int... r>
@@ -139,15 +144,15 @@ template <class T> int tile_vectors(int64_t columns_left) { return columns_left 
 
 // All tiles of a block: `rows` x `columns` of c from packed a and packed b. Tile j of b is `depth` x 1 or 2 vectors.
 template <class T, Layout layout>
-void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_stride, const T* b, T* const* row,
-                   int64_t column, const T* bias, bool add) {
+void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, const T* b, T* const* row, int64_t column,
+                   const T* bias, bool add) {
   const int64_t tiles = ceil_div(rows, kTileRows);
   for (int64_t n = 0; n < columns; n += kTileColumns<T>) {
     const int vectors = tile_vectors<T>(columns - n);
     for (int64_t t = 0; t < tiles; t++) {
-      const int64_t m = t * rows / tiles, height = (t + 1) * rows / tiles - m;  // heights differ by at most 1
+      const int64_t m = tile_row(t, rows), height = tile_row(t + 1, rows) - m;
       const auto kernel = tile_kernel<T, layout>(int(height), vectors, std::make_integer_sequence<int, kTileRows>{});
-      kernel(depth, layout == Layout::rows ? a + m * kRowStride<T> : a + m, a_stride, b + n * depth,
+      kernel(depth, layout == Layout::rows ? a + m * kRowStride<T> : a + t * strip_pitch<T>(depth), b + n * depth,
              {row + m, column + n, std::min<int64_t>(columns - n, vectors * kLanes<T>), bias ? bias + n : nullptr, add});
     }
   }

@@ -72,10 +72,12 @@ void dgrad_gather(const ConvShape& sh, Array dy, Array weight, Array bias, Array
   }
 }
 
-// Few channels: a row of dy * weight holds all taps (r,s,c) of one pixel of dy, and is added to the pixels of dx it touches.
+// Few channels, or a dx of which most taps fall outside dy: a row of dy * weight holds all taps (r,s,c) of one pixel of dy, and
+// is added to the pixels of dx it touches.
 template <class T> bool dgrad_scatters(const ConvShape& sh) {
   const int64_t C = sh.group_C(), lanes = host::kLanes<T>;
-  return (C <= lanes / 2 || (C <= lanes && sh.group_K() >= 2 * C)) && sh.gemm_k() <= 1024;
+  const bool few_channels = C <= lanes / 2 || (C <= lanes && sh.group_K() >= 2 * C);
+  return (few_channels || sh.H * sh.W >= 4 * sh.P * sh.Q * sh.stride_h * sh.stride_w) && sh.gemm_k() <= 1024;
 }
 
 // One group of lines [begin, end) of an image of dx, from the lines p of dy that touch them, in order.
@@ -106,7 +108,7 @@ void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, cons
     for (int64_t b = 0; b < blocks.count; b++) {
       const int64_t k = blocks.begin(b), depth = blocks.size(b);
       dy.fill(image * sh.P * sh.Q + i, rows, k, depth, dy_block, kRowStride<T>);
-      block_product<T, Layout::rows>(rows, columns, depth, dy_block, 0, packed + k * width, row, 0, nullptr, b > 0);
+      block_product<T, Layout::rows>(rows, columns, depth, dy_block, packed + k * width, row, 0, nullptr, b > 0);
     }
     int64_t p = i / sh.Q, q = i % sh.Q;
     for (int64_t j = 0; j < rows; j++) {

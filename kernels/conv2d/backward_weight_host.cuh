@@ -47,9 +47,8 @@ void wgrad_block(const DY& dy, const X& x, int64_t K, int64_t n, int64_t width, 
       const int64_t rows = std::min<int64_t>(K - k, kBlockRows);
       T* row[kBlockRows];
       for (int64_t i = 0; i < rows; i++) row[i] = dweight + (k + i) * row_length;
-      dy.fill(pixel, depth, k, rows, dy_block, kColumnStride<T>);
-      block_product<T, Layout::columns>(rows, width, depth, dy_block, kColumnStride<T>, x_block, row, n, nullptr,
-                                        b > 0 || accumulate);
+      pack_strips(dy, pixel, depth, k, rows, dy_block);
+      block_product<T, Layout::strips>(rows, width, depth, dy_block, x_block, row, n, nullptr, b > 0 || accumulate);
     }
   }
 }

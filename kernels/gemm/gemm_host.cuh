@@ -38,8 +38,8 @@ void gemm_host(const Plan& plan, Array a, Array b, Array bias, Array c) {
     const DenseRows<T> rows_of_b{b.as<const T>() + (p.trans_b ? n * b.pitch : n), b.pitch,
                                  end_of(b.as<const T>(), b.extent[0], b.pitch, b.extent[1])};
     const Rows<T> out{c.as<T>() + n, c.pitch};
-    auto product = p.trans_a   ? p.trans_b ? multiply<T, Layout::columns, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
-                                           : multiply<T, Layout::columns, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>
+    auto product = p.trans_a   ? p.trans_b ? multiply<T, Layout::strips, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
+                                           : multiply<T, Layout::strips, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>
                    : p.trans_b ? multiply<T, Layout::rows, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
                                : multiply<T, Layout::rows, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>;
     product(p.M, columns, p.K, rows_of_a, rows_of_b, out, bias ? bias.as<const T>() + n : nullptr, p.accumulate,
