@@ -29,6 +29,9 @@ template <class F> void for_each(int64_t items, double operations, F f) {
   });
 }
 
+// With at most so many columns copying a would take longer than reading its rows where they are.
+inline constexpr int kColumnsInPlace = 64;
+
 // Whether all of b is packed first, into the workspace: where several blocks of rows share it.
 inline bool packs_first(int64_t M) { return M > kBlockRows; }
 
@@ -68,12 +71,19 @@ void multiply(int64_t M, int64_t N, int64_t K, const A& a, const B& b, const C& 
     if (bias) std::copy_n(bias + n, columns, bias_block), std::fill_n(bias_block + columns, kLanes<T>, T(0));
     for (int64_t d = 0; d < blocks.count; d++) {
       const int64_t k = blocks.begin(d), depth = blocks.size(d);
-      if (layout == Layout::rows) a.fill(m, rows, k, depth, a_block, kRowStride<T>);
-      else pack_strips(a, k, depth, m, rows, a_block);
       const T* packed = first ? workspace + k * round_up(N, kLanes<T>) + n * depth : b_block;
       if (!first) pack_block<T, direction>(b, k, depth, n, columns, b_block);
-      block_product<T, layout>(rows, columns, depth, a_block, packed, row, n, d == 0 && bias ? bias_block : nullptr,
-                               d > 0 || accumulate);
+      const T* bias_here = d == 0 && bias ? bias_block : nullptr;
+      const bool add = d > 0 || accumulate;
+      if constexpr (layout == Layout::strips) {
+        pack_strips(a, k, depth, m, rows, a_block);
+        block_product<T, Layout::strips>(rows, columns, depth, a_block, 0, packed, row, n, bias_here, add);
+      } else if (const T* in = columns <= kColumnsInPlace ? a.in_place() : nullptr) {
+        block_product<T, Layout::in_place>(rows, columns, depth, in + m * a.pitch + k, a.pitch, packed, row, n, bias_here, add);
+      } else {
+        a.fill(m, rows, k, depth, a_block, kRowStride<T>);
+        block_product<T, Layout::rows>(rows, columns, depth, a_block, 0, packed, row, n, bias_here, add);
+      }
     }
   });
 }

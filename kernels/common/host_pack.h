@@ -57,7 +57,8 @@ template <class T> void add_row(const T* in, int64_t n, T* out, const T* end) {
 }
 
 // A source of rows in memory. Every source has fill(row, rows, from, n, out, stride): columns [from, from + n) of `rows`
-// rows are copied to out; up to kSlack elements after each row's n may be overwritten.
+// rows are copied to out; up to kSlack elements after each row's n may be overwritten. A source for a's rows also has
+// in_place(): where its first row is if the rows lie in memory `pitch` apart, else nullptr.
 template <class T> struct DenseRows {
   const T* data;
   int64_t pitch;
@@ -65,6 +66,7 @@ template <class T> struct DenseRows {
   void fill(int64_t row, int64_t rows, int64_t from, int64_t n, T* out, int64_t stride) const {
     copy_rows(data + row * pitch + from, pitch, rows, n, out, stride, end);
   }
+  const T* in_place() const { return data; }
 };
 
 // Past the last element of `rows` rows.

@@ -46,8 +46,9 @@ template <class T> void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = 
 
 inline int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
 
-// How the packed block of a lies in memory: rows [m][kRowStride], or a strip [k][kTileRows] for each tile.
-enum class Layout { rows, strips };
+// How the block of a lies in memory: packed as rows [m][kRowStride] or as a strip [k][kTileRows] for each tile, or not packed:
+// rows [m][pitch].
+enum class Layout { rows, strips, in_place };
 
 // Tile t of a block of `rows` rows begins at row t * rows / tiles: heights differ by at most 1.
 inline int64_t tile_row(int64_t t, int64_t rows) { return t * rows / ceil_div(rows, kTileRows); }
@@ -86,7 +87,7 @@ template <class T, int width> void write_edge(const T* sums, int rows, const Til
 
 // The sums of one tile over `depth` terms: a's block as laid out, b's block depth x vectors.
 template <class T, Layout layout, int rows, int vectors>
-void tile_product(int64_t depth, const T* a, const T* b, Tile<T> c) {
+void tile_product(int64_t depth, const T* a, int64_t pitch, const T* b, Tile<T> c) {
   constexpr int L = kLanes<T>, width = vectors * L;
   const bool whole = c.columns == width, add = c.add;
   if (whole) {  // c may be far away
@@ -101,11 +102,11 @@ void tile_product(int64_t depth, const T* a, const T* b, Tile<T> c) {
     for (int v = 0; v < vectors; v++) bk[v] = load(b + v * L);
     PYCNN_UNROLL
     for (int m = 0; m < rows; m++) {
-      const T am = layout == Layout::rows ? a[m * kRowStride<T>] : a[m];
+      const T am = a[layout == Layout::strips ? m : layout == Layout::rows ? m * kRowStride<T> : m * pitch];
       PYCNN_UNROLL
       for (int v = 0; v < vectors; v++) sum[m][v] += am * bk[v];
     }
-    a += layout == Layout::rows ? 1 : kTileRows;
+    a += layout == Layout::strips ? kTileRows : 1;
     b += vectors * L;
   }
 
@@ -129,7 +130,7 @@ void tile_product(int64_t depth, const T* a, const T* b, Tile<T> c) {
   }
 }
 
-template <class T> using TileProduct = void (*)(int64_t, const T*, const T*, Tile<T>);
+template <class T> using TileProduct = void (*)(int64_t, const T*, int64_t, const T*, Tile<T>);
 
 // The kernel for a tile of `rows` x `vectors`: every height has its own, so a remainder wastes no row.
 template <class T, Layout layout, int... r>
@@ -142,17 +143,20 @@ TileProduct<T> tile_kernel(int rows, int vectors, std::integer_sequence<int, r..
 // Vectors of the next tile of a block with so many columns left: two, or one where one is enough.
 template <class T> int tile_vectors(int64_t columns_left) { return columns_left > kLanes<T> ? 2 : 1; }
 
-// All tiles of a block: `rows` x `columns` of c from packed a and packed b. Tile j of b is `depth` x 1 or 2 vectors.
+// All tiles of a block: `rows` x `columns` of c from a block of a and packed b. Tile j of b is `depth` x 1 or 2 vectors.
 template <class T, Layout layout>
-void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, const T* b, T* const* row, int64_t column,
-                   const T* bias, bool add) {
+void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t pitch, const T* b, T* const* row,
+                   int64_t column, const T* bias, bool add) {
   const int64_t tiles = ceil_div(rows, kTileRows);
   for (int64_t n = 0; n < columns; n += kTileColumns<T>) {
     const int vectors = tile_vectors<T>(columns - n);
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t m = tile_row(t, rows), height = tile_row(t + 1, rows) - m;
+      const int64_t from = layout == Layout::strips ? t * strip_pitch<T>(depth)
+                           : layout == Layout::rows ? m * kRowStride<T>
+                                                    : m * pitch;
       const auto kernel = tile_kernel<T, layout>(int(height), vectors, std::make_integer_sequence<int, kTileRows>{});
-      kernel(depth, layout == Layout::rows ? a + m * kRowStride<T> : a + t * strip_pitch<T>(depth), b + n * depth,
+      kernel(depth, a + from, pitch, b + n * depth,
              {row + m, column + n, std::min<int64_t>(columns - n, vectors * kLanes<T>), bias ? bias + n : nullptr, add});
     }
   }

@@ -48,7 +48,7 @@ void wgrad_block(const DY& dy, const X& x, int64_t K, int64_t n, int64_t width, 
       T* row[kBlockRows];
       for (int64_t i = 0; i < rows; i++) row[i] = dweight + (k + i) * row_length;
       pack_strips(dy, pixel, depth, k, rows, dy_block);
-      block_product<T, Layout::strips>(rows, width, depth, dy_block, x_block, row, n, nullptr, b > 0 || accumulate);
+      block_product<T, Layout::strips>(rows, width, depth, dy_block, 0, x_block, row, n, nullptr, b > 0 || accumulate);
     }
   }
 }
