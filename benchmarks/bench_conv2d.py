@@ -3,6 +3,6 @@
 from conftest import over
 
 
-@over("convolution", "grouped convolution")
+@over("convolution", "1x1 convolution", "grouped convolution")
 def test_conv2d(measure, row, side):
     measure(row, side)

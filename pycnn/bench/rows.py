@@ -49,17 +49,20 @@ class Group:
     Attributes:
         title: heading of its table.
         target: the geometric mean of torch / pycnn to reach, None for none.
+        least: what torch / pycnn of every row must reach, None for nothing.
         limit: the most a row of pycnn may need, in the row's quantity, None for none.
     """
 
     title: str
     target: float | None = None
+    least: float | None = None
     limit: float | None = None
 
 
 GROUPS = {
     "step": Group("LeNet-5, one training step", target=1.0),
-    "convolution": Group("Dense convolutions", target=0.8),
+    "convolution": Group("Dense convolutions", target=0.9, least=0.5),
+    "1x1 convolution": Group("1x1 convolutions", target=1.0),
     "grouped convolution": Group("Grouped convolutions"),
     "transposed convolution": Group("Transposed convolutions"),
     "gemm": Group("Matrix products"),
