@@ -147,17 +147,23 @@ template <class T> int tile_vectors(int64_t columns_left) { return columns_left 
 template <class T, Layout layout>
 void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t pitch, const T* b, T* const* row,
                    int64_t column, const T* bias, bool add) {
+  struct {
+    int64_t row, height;
+    const T* a;
+  } tile[kBlockRows / kTileRows];
   const int64_t tiles = ceil_div(rows, kTileRows);
+  for (int64_t t = 0; t < tiles; t++) {
+    const int64_t m = tile_row(t, rows);
+    const int64_t from =
+        layout == Layout::strips ? t * strip_pitch<T>(depth) : m * (layout == Layout::rows ? kRowStride<T> : pitch);
+    tile[t] = {m, tile_row(t + 1, rows) - m, a + from};
+  }
   for (int64_t n = 0; n < columns; n += kTileColumns<T>) {
     const int vectors = tile_vectors<T>(columns - n);
+    const int64_t exist = std::min<int64_t>(columns - n, vectors * kLanes<T>);
     for (int64_t t = 0; t < tiles; t++) {
-      const int64_t m = tile_row(t, rows), height = tile_row(t + 1, rows) - m;
-      const int64_t from = layout == Layout::strips ? t * strip_pitch<T>(depth)
-                           : layout == Layout::rows ? m * kRowStride<T>
-                                                    : m * pitch;
-      const auto kernel = tile_kernel<T, layout>(int(height), vectors, std::make_integer_sequence<int, kTileRows>{});
-      kernel(depth, a + from, pitch, b + n * depth,
-             {row + m, column + n, std::min<int64_t>(columns - n, vectors * kLanes<T>), bias ? bias + n : nullptr, add});
+      const auto kernel = tile_kernel<T, layout>(int(tile[t].height), vectors, std::make_integer_sequence<int, kTileRows>{});
+      kernel(depth, tile[t].a, pitch, b + n * depth, {row + tile[t].row, column + n, exist, bias ? bias + n : nullptr, add});
     }
   }
 }

@@ -69,7 +69,8 @@ def summarize(records: list[dict]) -> list[dict]:
         if not members:
             continue
         ratios = [r["ratio"] for r in members if "ratio" in r]
-        line: dict = {"group": name, "title": group.title, "rows": len(members), "target": group.target, "floor": group.least, "limit": group.limit}
+        line: dict = {"group": name, "title": group.title, "rows": len(members)}
+        line |= {"target": group.target, "floor": group.least, "limit": group.limit}
         if ratios:
             line |= {"mean": geometric_mean(ratios), "least": min(ratios)}
             line["mean_best"] = geometric_mean(r["ratio_best"] for r in members if "ratio" in r)
