@@ -9,7 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-STEPS, BATCH = 20, 64
+STEPS = 10
 
 
 def import_seconds(library: str) -> float:
@@ -18,10 +18,10 @@ def import_seconds(library: str) -> float:
 
 
 @cache
-def training_memory(library: str) -> dict[str, int]:
-    """Bytes of resident memory in a new process that trains LeNet-5 for 20 steps of batch 64 on two threads: `imported`, when the
-    library, model, optimizer and data are there, and `peak`, the most at any time."""
-    return run(f"import json; from pycnn.bench import process; print(json.dumps(process.train({library!r})))")
+def training_memory(library: str, net: str) -> dict[str, int]:
+    """Bytes of resident memory in a new process that trains the net of that name for 10 steps on two threads: `before`, when all
+    code is loaded (a step of LeNet-5 has been made) and the data is there, but no model, and `peak`, the most at any time."""
+    return run(f"import json; from pycnn.bench import process; print(json.dumps(process.train({library!r}, {net!r})))")
 
 
 def run(code: str):
@@ -34,38 +34,38 @@ def run(code: str):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def train(library: str) -> dict[str, int]:
+def train(library: str, name: str) -> dict[str, int]:
     """Train in this process; what :func:`training_memory` returns."""
-    import numpy as np
-
     from . import net
+    from .contest import Setting
 
-    images = np.random.Generator(np.random.Philox(1)).standard_normal((BATCH, 1, 32, 32), np.float32)
-    labels = np.arange(BATCH) % 10
+    chosen, small = net.NETS[name], net.NETS["LeNet-5"]
+    images, labels = net.batch(chosen)
+    weights = net.initial_weights(chosen)
     if library == "torch":
         import torch
 
-        from .contest import Setting
-
         torch.set_num_threads(2)
-        step = net.torch_step(Setting(torch=torch), net.initial_weights(), images, labels, "NCHW")
+        prepare = lambda *of: net.torch_step(Setting(torch=torch), *of, "NCHW")
     else:
         from .. import set_num_threads
 
         set_num_threads(2)
-        step = net.pycnn_step("cpu", net.initial_weights(), images, labels)
-    imported = peak_memory()
+        prepare = lambda *of: net.pycnn_step("cpu", *of)
+    prepare(small, net.initial_weights(small), *net.batch(small))()
+    before = resident("VmRSS")
+    step = prepare(chosen, weights, images, labels)
     for _ in range(STEPS):
         step()
-    return {"imported": imported, "peak": peak_memory()}
+    return {"before": before, "peak": resident("VmHWM")}
 
 
-def peak_memory() -> int:
-    """The most resident memory this process ever had, in bytes. Linux's VmHWM starts anew with a program; getrusage's ru_maxrss,
-    used elsewhere, begins with that of the process which started it."""
+def resident(entry: str) -> int:
+    """Bytes of resident memory of this process: now (VmRSS) or at most so far (VmHWM). Linux's VmHWM starts anew with a program;
+    getrusage's ru_maxrss, used elsewhere for both, begins with that of the process which started it."""
     try:
         status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+        return int(status.split(f"{entry}:")[1].split()[0]) * 1024
     except (OSError, IndexError):
         import resource
 

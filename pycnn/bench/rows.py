@@ -60,7 +60,7 @@ class Group:
 
 
 GROUPS = {
-    "step": Group("LeNet-5, one training step", target=1.0),
+    "step": Group("One training step", target=1.0),
     "convolution": Group("Dense convolutions", target=0.9, least=0.5),
     "1x1 convolution": Group("1x1 convolutions", target=1.0),
     "grouped convolution": Group("Grouped convolutions"),
@@ -69,12 +69,22 @@ GROUPS = {
     "memory": Group("Memory-bound ops", target=0.8),
     "overhead": Group("Overhead of a small op"),
     "import": Group("Import", limit=0.3),
-    "peak memory": Group("Peak memory, LeNet-5, 20 steps of batch 64"),
+    "peak memory": Group("Peak memory of 10 training steps"),
 }
 
 
-def _lenet5(batch: int) -> Row:
-    return Row("step", f"LeNet-5, batch {batch}", prepare=lambda s: net.lenet5_step(s, batch))
+def _step(name: str) -> Row:
+    return Row("step", f"{name}, batch {net.NETS[name].batch}", prepare=lambda s: net.training_step(s, net.NETS[name]))
+
+
+def _memory(name: str) -> Iterator[Row]:
+    def growth(library):
+        memory = process.training_memory(library, name)
+        return float(memory["peak"] - memory["before"])
+
+    peak = lambda library: process.training_memory(library, name)["peak"]
+    for value, probe in (("for the net", growth), ("whole process", peak)):
+        yield Row("peak memory", f"{name}, batch {net.NETS[name].batch}, {value}", probe=probe, quantity="B")
 
 
 def convolution_row(layer: convolution.Layer, direction: str) -> Row:
@@ -115,7 +125,7 @@ SMALL = convolution.Layer("overhead", "convolution", "of 8 by 8 pixels", 1, 1, 8
 
 def rows() -> Iterator[Row]:
     """Every row, in the order of the report."""
-    yield _lenet5(64)
+    yield from map(_step, net.NETS)
     for layer in convolution.layers():
         for direction in convolution.PASSES:
             yield convolution_row(layer, direction)
@@ -129,12 +139,8 @@ def rows() -> Iterator[Row]:
     yield Row("overhead", "relu of 8 numbers", "relu", prepare=_small_relu)
     yield replace(convolution_row(SMALL, "forward"), name="convolution 3×3 of 1×1×8×8", unit="", work=lambda _: 0.0)
     yield Row("import", "import", probe=process.import_seconds)
-    yield Row("peak memory", "above import", probe=lambda lib: _growth(process.training_memory(lib)), quantity="B")
-    yield Row("peak memory", "whole process", probe=lambda lib: process.training_memory(lib)["peak"], quantity="B")
-
-
-def _growth(memory: dict[str, int]) -> float:
-    return float(memory["peak"] - memory["imported"])
+    for name in net.NETS:
+        yield from _memory(name)
 
 
 def select(pattern: str | None = None, group: str | None = None, op: str | None = None) -> list[Row]:

@@ -35,6 +35,16 @@ def _package() -> dict:
     ops = types.ModuleType(f"{PACKAGE}.ops")
     for source in (torch, torch.nn.functional):
         ops.__dict__.update({name: value for name, value in vars(source).items() if not name.startswith("_")})
+
+    def conv_bn(conv, bn, x, add=None, relu=True):
+        y = bn(conv(x))
+        y = y if add is None else y + add
+        return torch.relu(y) if relu else y
+
+    def bn_conv(bn, conv, x, relu=True):
+        return conv(torch.relu(bn(x)) if relu else bn(x))
+
+    ops.conv_bn, ops.bn_conv = conv_bn, bn_conv
     root, models = types.ModuleType(PACKAGE), types.ModuleType(f"{PACKAGE}.models")
     root.__path__ = models.__path__ = []
     root.nn, root.ops, root.models = nn, ops, models
@@ -46,6 +56,26 @@ def _package() -> dict:
     return builders
 
 
+@cache
+def _twin_module(module):
+    """The file of `module`, executed with PyTorch."""
+    _package()
+    made = types.ModuleType(f"{PACKAGE}.models.{module.__name__.rpartition('.')[2]}")
+    made.__package__ = f"{PACKAGE}.models"
+    sys.modules[made.__name__] = made
+    exec(compile(inspect.getsource(module), inspect.getfile(module), "exec"), made.__dict__)
+    return made
+
+
+def twin(build):
+    """What PyTorch makes of a class or function that builds a model.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+    """
+    return getattr(_twin_module(inspect.getmodule(build)), build.__name__)
+
+
 def torch_model(name: str, **options):
     """A fresh ``torch.nn.Module`` of the registered model `name`.
 
@@ -55,13 +85,7 @@ def torch_model(name: str, **options):
     """
     from ..models import registry
 
-    builders = _package()
-    if name not in builders:
-        if name not in registry.list_models():
-            registry.create_model(name)  # raises, and says which names are near
-        source = importlib.import_module(registry._models[name].__module__)
-        twin = types.ModuleType(f"{PACKAGE}.models.{source.__name__.rpartition('.')[2]}")
-        twin.__package__ = f"{PACKAGE}.models"
-        sys.modules[twin.__name__] = twin
-        exec(compile(inspect.getsource(source), inspect.getfile(source), "exec"), twin.__dict__)
-    return builders[name](**options)
+    if name not in registry.list_models():
+        registry.create_model(name)  # raises, and says which names are near
+    _twin_module(importlib.import_module(registry._models[name].__module__))
+    return _package()[name](**options)
