@@ -50,7 +50,7 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<L2NormalizeForward, L2NormalizeBackward>();
     append<Increment>();
     append<Dropout>();
-    append<BatchNormStatistics, BatchNormForward, BatchNormBackwardSums, BatchNormBackward>();
+    append<BatchNormStatistics, BatchNormForward, BatchNormBackwardSums, BatchNormBackward, BatchNormFold>();
   }
   return ops();
 }

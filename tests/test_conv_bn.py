@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers import DEVICE, bits, normal
+from helpers import DEVICE, DTYPES, assert_close, bits, normal
 
 import pycnn
 from pycnn import Tensor, nn, ops
@@ -122,6 +122,74 @@ def test_shortcut_from_the_same_input():
         y.backward(Tensor(normal(y.shape, seed=2)))
         results.append(x.grad.numpy())
     assert np.allclose(*results, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("relu, shortcut", list(itertools.product((True, False), repeat=2)))
+def test_inference_is_never_stale(relu, shortcut):
+    """Without gradients in eval mode the batch norm may be folded: whatever changes in between counts, and nothing is changed."""
+    conv, bn = layers(bias=True, training=False)
+    x = Tensor(normal((2, 5, 9, 8)), layout="image")
+    add = Tensor(normal((2, 6, 7, 6), seed=2), layout="image") if shortcut else None
+
+    def check():
+        state = [t.numpy().copy() for t in (conv.weight, conv.bias, bn.running_mean, bn.running_var)]
+        with pycnn.no_grad():
+            y = ops.conv_bn(conv, bn, x, add, relu).numpy()
+        expected = ops.conv_bn(conv, bn, x, add, relu)
+        assert expected.requires_grad and np.allclose(y, expected.numpy(), rtol=1e-5, atol=2e-5)
+        for before, after in zip(state, (conv.weight, conv.bias, bn.running_mean, bn.running_var), strict=True):
+            assert bits(before) == bits(after.numpy())
+        return y
+
+    seen = [check()]
+    bn.train()
+    with pycnn.no_grad():
+        ops.conv_bn(conv, bn, x, add, relu)  # moves the running statistics
+    bn.eval()
+    seen.append(check())
+    bn.running_mean.data[...] += 1
+    seen.append(check())
+    bn.load_state_dict({name: value + 1 for name, value in bn.state_dict().items()})
+    seen.append(check())
+    optimizer = pycnn.optim.SGD([conv.weight, conv.bias, bn.weight, bn.bias], lr=0.1)
+    ops.sum(ops.conv_bn(conv, bn, x, add, relu)).backward()
+    optimizer.step()
+    seen.append(check())
+    conv.weight.data[...] *= 2
+    seen.append(check())
+    assert len({bits(y) for y in seen}) == len(seen)
+
+
+@pytest.mark.parametrize("options", [dict(), dict(bias=True, stride=2), dict(channels=5, groups=5)])
+def test_folded_convolution_is_within_the_bound(options):
+    conv, bn = layers(training=False, **options)
+    x = normal((4, 5, 9, 8))
+    with pycnn.kernels(), pycnn.no_grad():
+        y = ops.conv_bn(conv, bn, Tensor(x, layout="image"), relu=False).numpy()
+        assert "batch_norm_fold" in backends.versions_used()
+    weight, mean, variance, scale, bias = (
+        t.numpy().astype(np.float64) for t in (conv.weight, bn.running_mean, bn.running_var, bn.weight, bn.bias)
+    )
+    own = np.zeros_like(mean) if conv.bias is None else conv.bias.numpy().astype(np.float64)
+    scale = scale / np.sqrt(variance + bn.eps)
+    products, squares = (
+        ops.conv2d(Tensor(power(x)), Tensor(power(weight)), None, conv.stride, 0, 1, conv.groups).numpy()
+        for power in (np.float64, lambda a: np.float64(a) ** 2)
+    )
+    scale, shift, bias = (a[:, None, None] for a in (scale, own - mean, bias))
+    squares = scale**2 * (squares + shift**2) + bias**2
+    assert_close(y, (products + shift) * scale + bias, squares, weight[0].size + 2)
+
+
+@pytest.mark.parametrize("storage, relu", [("float16", False), ("bfloat16", False), ("float32", True)])
+def test_what_is_not_folded(storage, relu):
+    """16-bit filters would be rounded twice; where ReLU follows there is a pass over the output in any case."""
+    conv, bn = (module.eval() for module in (nn.Conv2d(5, 6, 3, bias=False), nn.BatchNorm2d(6)))
+    for tensor in (conv.weight, bn.weight, bn.bias):
+        tensor.data = tensor.data.astype(DTYPES[storage])
+    with pycnn.kernels(), pycnn.no_grad():
+        ops.conv_bn(conv, bn, Tensor(normal((3, 5, 9, 8), storage)), relu=relu)
+        assert "batch_norm_fold" not in backends.versions_used()
 
 
 def test_graph_is_used_once():

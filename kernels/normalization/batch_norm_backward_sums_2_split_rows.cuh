@@ -2,10 +2,11 @@
 batch_norm backward sums, version 2: rows are cut into pieces by shape, where version 1 has one thread walk down all of them.
 
 Math      dbias[c] = sum over rows of g,  dweight[c] = sum of g * (x - mean[c]) / sqrt(variance[c] + eps);
-          g = dy, but 0 where ReLU's output y is not positive
-Memory    dy, x, y: rows,C (c contiguous)   workspace: piece,2,C for each level   mean, variance, dweight, dbias: C
+          g = dy, but with relu 0 where y, computed again if it is not given, is not positive
+Memory    dy, x, y: rows,C (c contiguous), pitched   workspace: piece,2,C for each level
+          mean, variance, weight, bias, dweight, dbias: C
 Threads   V channels of a piece of 32 rows; then V channels of 16 pieces, level by level
-Limit     memory: the reading of dy, x and y
+Limit     memory: the reading of dy, x and, if given, y
 Next      computing the sums in the convolution that makes dy
 Storage   float half bfloat16 double
 */
@@ -13,9 +14,10 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-template <class T, int kMaxV, bool kReLU>
-__global__ void batch_norm_backward_sums_kernel2(const T* dy, const T* x, const T* y, const Accumulator<T>* mean,
-                                                 Accumulator<T>* partial, RowPieces pieces) {
+template <class T, int kMaxV, Mask kMask>
+__global__ void batch_norm_backward_sums_kernel2(Rows<const T> dy, Rows<const T> x, Rows<const T> y, const Accumulator<T>* mean,
+                                                 const Accumulator<T>* variance, const T* weight, const T* bias,
+                                                 Accumulator<T>* partial, RowPieces pieces, BatchNormShape p) {
   using A = Accumulator<T>;
   const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (pieces.outside(thread)) return;
@@ -23,16 +25,20 @@ __global__ void batch_norm_backward_sums_kernel2(const T* dy, const T* x, const 
   const int64_t C = pieces.C;
   for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    A center[V], sum[V], product[V];
+    A origin[V], center[V], scale[V], offset[V], sum[V], product[V];
+    load_channels<V>(origin_of(x, p), c, A(0), origin);
     load_channels<V>(mean, c, A(0), center);
+    if (kMask == Mask::computed) load_scale_and_offset<V>(variance, weight, bias, c, p.eps, scale, offset);
     LANES for (int i = 0; i < V; i++) sum[i] = 0, product[i] = 0;
     for (int64_t row = part.begin; row < part.end; row++) {
-      const auto dy_row = load_lanes<V>(dy + row * C + c), x_row = load_lanes<V>(x + row * C + c);
-      const auto y_row = load_lanes<V>((kReLU ? y : x) + row * C + c);
+      const auto dy_row = load_lanes<V>(dy[row] + c), x_row = load_lanes<V>(x[row] + c);
+      const auto y_row = load_lanes<V>((kMask == Mask::given ? y : x)[row] + c);
       LANES for (int i = 0; i < V; i++) {
-        const A gradient = !kReLU || A(y_row[i]) > A(0) ? A(dy_row[i]) : A(0);
+        const A value =
+            kMask == Mask::computed ? normalized(A(x_row[i]), origin[i], center[i], scale[i], offset[i]) : A(y_row[i]);
+        const A gradient = kMask == Mask::none || value > A(0) ? A(dy_row[i]) : A(0);
         sum[i] += gradient;
-        product[i] += gradient * (A(x_row[i]) - center[i]);
+        product[i] += gradient * (A(x_row[i]) - origin[i] - center[i]);
       }
     }
     store_lanes<V>(sum, partial + 2 * part.piece * C + c);
@@ -71,19 +77,18 @@ __global__ void batch_norm_join_sums(const Accumulator<T>* partial, Accumulator<
 }
 
 template <class T>
-void batch_norm_backward_sums2(const Plan& plan, Array dy, Array x, Array y, Array mean, Array variance, Array dweight,
-                               Array dbias) {
+void batch_norm_backward_sums2(const Plan& plan, Array dy, Array x, Array y, Array mean, Array variance, Array weight, Array bias,
+                               Array dweight, Array dbias) {
   using A = Accumulator<T>;
   const auto& p = plan.problem<BatchNormShape>();
   with_lanes<T>(int(plan.config[0]), [&](auto V) {
     const RowPieces pieces(p.rows, plan.config[1], p.C, V);
     A* partial = plan.workspace_as<A>();
-    auto with_relu = [&](auto relu) {
-      launch<batch_norm_backward_sums_kernel2<T, V, relu>>(pieces.geometry(), dy.as<const T>(), x.as<const T>(), y.as<const T>(),
-                                                           mean.as<const A>(), partial, pieces);
-    };
-    if (y) with_relu(std::true_type{});
-    else with_relu(std::false_type{});
+    with_mask(p, y, [&](auto mask) {
+      launch<batch_norm_backward_sums_kernel2<T, V, mask>>(pieces.geometry(), Rows<const T>(dy), Rows<const T>(x),
+                                                           Rows<const T>(y), mean.as<const A>(), variance.as<const A>(),
+                                                           weight.as<const T>(), bias.as<const T>(), partial, pieces, p);
+    });
     int64_t count = pieces.count;
     do {
       const RowPieces level(count, kFan, p.C, V);
@@ -95,13 +100,7 @@ void batch_norm_backward_sums2(const Plan& plan, Array dy, Array x, Array y, Arr
   });
 }
 
-// Without rows there is nothing to join: version 1 writes the zeros.
-template <class T>
-const char* supports_rows(const BatchNormShape& p, const Request& request, Plan& plan) {
-  return p.rows ? supports_split_rows<T>(p, request, plan) : "there are no rows to cut";
-}
-
-REGISTER_VERSION(BatchNormBackwardSums, split_rows, 2, "pieces of rows, joined in a tree", supports_rows<STORAGE>,
+REGISTER_VERSION(BatchNormBackwardSums, split_rows, 2, "pieces of rows, joined in a tree", supports_split_rows<STORAGE>,
                  batch_norm_backward_sums2<STORAGE>);
 
 }  // namespace pycnn

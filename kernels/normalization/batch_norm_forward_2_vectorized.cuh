@@ -2,7 +2,7 @@
 batch_norm forward, version 2: a thread takes 16 bytes of channels and a run of rows, where version 1 takes one element.
 
 Math      y = (x - mean[c]) / sqrt(variance[c] + eps) * weight[c] + bias[c] + residual, then max(., 0) if relu
-Memory    x, residual, y: rows,C (c contiguous)   mean, variance, weight, bias: C
+Memory    x, residual, y: rows,C (c contiguous), pitched   mean, variance, weight, bias: C
 Threads   V channels of 8 rows, c fastest; the numbers of its channels stay in registers
 Limit     memory: x and residual are read once, y is written once
 Next      computing y in the convolution that makes x
@@ -13,8 +13,8 @@ Storage   float half bfloat16 double
 namespace pycnn {
 
 template <class T, int kMaxV, bool kResidual>
-__global__ void batch_norm_forward_kernel2(const T* x, const Accumulator<T>* mean, const Accumulator<T>* variance,
-                                           const T* weight, const T* bias, const T* residual, T* y, RowPieces pieces,
+__global__ void batch_norm_forward_kernel2(Rows<const T> x, const Accumulator<T>* mean, const Accumulator<T>* variance,
+                                           const T* weight, const T* bias, Rows<const T> residual, Rows<T> y, RowPieces pieces,
                                            BatchNormShape p) {
   using A = Accumulator<T>;
   const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -23,20 +23,19 @@ __global__ void batch_norm_forward_kernel2(const T* x, const Accumulator<T>* mea
   const A floor = p.relu ? A(0) : A(-INFINITY);
   for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    A center[V], scale[V], offset[V];
+    A origin[V], center[V], scale[V], offset[V];
+    load_channels<V>(origin_of(x, p), c, A(0), origin);
     load_channels<V>(mean, c, A(0), center);
-    load_channels<V>(weight, c, A(1), scale);
-    load_channels<V>(bias, c, A(0), offset);
-    LANES for (int i = 0; i < V; i++) scale[i] *= inverse_deviation(variance[c + i], p.eps);
+    load_scale_and_offset<V>(variance, weight, bias, c, p.eps, scale, offset);
     for (int64_t row = part.begin; row < part.end; row++) {
-      const auto x_row = load_lanes<V>(x + row * p.C + c), more = load_lanes<V>((kResidual ? residual : x) + row * p.C + c);
+      const auto x_row = load_lanes<V>(x[row] + c), more = load_lanes<V>((kResidual ? residual : x)[row] + c);
       A result[V];
       LANES for (int i = 0; i < V; i++) {
-        A value = (A(x_row[i]) - center[i]) * scale[i] + offset[i];
+        A value = normalized(A(x_row[i]), origin[i], center[i], scale[i], offset[i]);
         if (kResidual) value += A(more[i]);
         result[i] = value < floor ? floor : value;  // NaN passes
       }
-      store_lanes<V>(result, y + row * p.C + c);
+      store_lanes<V>(result, y[row] + c);
     }
   });
 }
@@ -49,9 +48,9 @@ void batch_norm_forward2(const Plan& plan, Array x, Array mean, Array variance, 
   with_lanes<T>(int(plan.config[0]), [&](auto V) {
     const RowPieces pieces(p.rows, plan.config[1], p.C, V);
     auto with_residual = [&](auto has_residual) {
-      launch<batch_norm_forward_kernel2<T, V, has_residual>>(pieces.geometry(), x.as<const T>(), mean.as<const A>(),
+      launch<batch_norm_forward_kernel2<T, V, has_residual>>(pieces.geometry(), Rows<const T>(x), mean.as<const A>(),
                                                              variance.as<const A>(), weight.as<const T>(), bias.as<const T>(),
-                                                             residual.as<const T>(), y.as<T>(), pieces, p);
+                                                             Rows<const T>(residual), Rows<T>(y), pieces, p);
     };
     if (residual) with_residual(std::true_type{});
     else with_residual(std::false_type{});

@@ -1,9 +1,10 @@
 /*
 batch_norm statistics, version 2: rows are cut into pieces by shape, where version 1 has one thread walk down all of them.
 
-Math      of each piece the mean m and squares = sum of (x - m)^2, from x less the piece's first row, so that nothing cancels;
+Math      of each piece the mean m and squares = sum of (x - m)^2, from x less the piece's first row, so that nothing cancels; m
+          is kept less row 0, so that joining keeps its digits;
           two pieces a, b: m = m_a + (m_b - m_a) n_b / n, squares = squares_a + squares_b + (m_b - m_a)^2 n_a n_b / n (Chan 1979)
-Memory    x: rows,C (c contiguous)   workspace: piece,2,C for each level   mean, variance, running_mean, running_var: C
+Memory    x: rows,C (c contiguous), pitched   workspace: piece,2,C for each level   mean, variance, running_mean, running_var: C
 Threads   V channels of a piece of 32 rows; then V channels of 16 pieces, level by level. x is read once
 Limit     memory: the reading of x
 Next      computing the sums in the convolution that makes x
@@ -14,7 +15,7 @@ Storage   float half bfloat16 double
 namespace pycnn {
 
 template <class T, int kMaxV>
-__global__ void batch_norm_statistics_kernel2(const T* x, Accumulator<T>* partial, RowPieces pieces) {
+__global__ void batch_norm_statistics_kernel2(Rows<const T> x, Accumulator<T>* partial, RowPieces pieces) {
   using A = Accumulator<T>;
   const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (pieces.outside(thread)) return;
@@ -22,11 +23,11 @@ __global__ void batch_norm_statistics_kernel2(const T* x, Accumulator<T>* partia
   const int64_t C = pieces.C;
   for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    const auto first = load_lanes<V>(x + part.begin * C + c);
+    const auto first = load_lanes<V>(x[part.begin] + c), origin = load_lanes<V>(x[0] + c);
     A shift[V], sum[V], squares[V];
     LANES for (int i = 0; i < V; i++) shift[i] = A(first[i]), sum[i] = 0, squares[i] = 0;
     for (int64_t row = part.begin; row < part.end; row++) {
-      const auto value = load_lanes<V>(x + row * C + c);
+      const auto value = load_lanes<V>(x[row] + c);
       LANES for (int i = 0; i < V; i++) {
         const A distance = A(value[i]) - shift[i];
         sum[i] += distance;
@@ -36,7 +37,7 @@ __global__ void batch_norm_statistics_kernel2(const T* x, Accumulator<T>* partia
     const A n = A(part.end - part.begin);
     LANES for (int i = 0; i < V; i++) {
       const A offset = sum[i] / n, rest = squares[i] - sum[i] * offset;
-      shift[i] += offset;
+      shift[i] = (shift[i] - A(origin[i])) + offset;
       squares[i] = rest < A(0) ? A(0) : rest;  // NaN stays NaN
     }
     store_lanes<V>(shift, partial + 2 * part.piece * C + c);
@@ -47,8 +48,8 @@ __global__ void batch_norm_statistics_kernel2(const T* x, Accumulator<T>* partia
 // Joins kFan pieces of `span` rows into one; the last of all writes the results.
 template <class T, int kMaxV>
 __global__ void batch_norm_join_statistics(const Accumulator<T>* partial, int64_t span, Accumulator<T>* joined, RowPieces pieces,
-                                           Accumulator<T>* mean, Accumulator<T>* variance, Accumulator<T>* running_mean,
-                                           Accumulator<T>* running_var, BatchNormShape p) {
+                                           Rows<const T> x, Accumulator<T>* mean, Accumulator<T>* variance,
+                                           Accumulator<T>* running_mean, Accumulator<T>* running_var, BatchNormShape p) {
   using A = Accumulator<T>;
   const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (pieces.outside(thread)) return;
@@ -79,7 +80,7 @@ __global__ void batch_norm_join_statistics(const Accumulator<T>* partial, int64_
     for (int i = 0; i < V; i++) {
       mean[c + i] = center[i];
       variance[c + i] = squares[i] / A(p.rows);
-      if (running_mean) running_mean[c + i] = (A(1) - momentum) * running_mean[c + i] + momentum * center[i];
+      if (running_mean) running_mean[c + i] = (A(1) - momentum) * running_mean[c + i] + momentum * (A(x[0][c + i]) + center[i]);
       if (running_var) running_var[c + i] = (A(1) - momentum) * running_var[c + i] + momentum * (squares[i] / A(p.rows - 1));
     }
   });
@@ -92,13 +93,13 @@ void batch_norm_statistics2(const Plan& plan, Array x, Array mean, Array varianc
   with_lanes<T>(int(plan.config[0]), [&](auto V) {
     const RowPieces pieces(p.rows, plan.config[1], p.C, V);
     A* partial = plan.workspace_as<A>();
-    launch<batch_norm_statistics_kernel2<T, V>>(pieces.geometry(), x.as<const T>(), partial, pieces);
+    launch<batch_norm_statistics_kernel2<T, V>>(pieces.geometry(), Rows<const T>(x), partial, pieces);
     int64_t count = pieces.count, span = pieces.height;
     do {
       const RowPieces level(count, kFan, p.C, V);
       A* joined = level.count > 1 ? partial + 2 * count * p.C : nullptr;
-      launch<batch_norm_join_statistics<T, V>>(level.geometry(), (const A*)partial, span, joined, level, mean.as<A>(),
-                                               variance.as<A>(), running_mean.as<A>(), running_var.as<A>(), p);
+      launch<batch_norm_join_statistics<T, V>>(level.geometry(), (const A*)partial, span, joined, level, Rows<const T>(x),
+                                               mean.as<A>(), variance.as<A>(), running_mean.as<A>(), running_var.as<A>(), p);
       partial = joined, count = level.count, span *= kFan;
     } while (partial);
   });

@@ -9,46 +9,64 @@ static void check_batch_norm(const char* op, const BatchNormShape& p) {
   if (!(p.eps >= 0)) throw ShapeError(std::string(op) + ": eps must not be negative, got " + std::to_string(p.eps));
 }
 
-void BatchNormStatistics::check(const BatchNormShape& p) {
-  check_batch_norm(name, p);
-  if (p.rows < 1) throw ShapeError(std::string(name) + ": there are no rows to take the mean of");
-}
+void BatchNormStatistics::check(const BatchNormShape& p) { check_batch_norm(name, p); }
 void BatchNormForward::check(const BatchNormShape& p) { check_batch_norm(name, p); }
 void BatchNormBackwardSums::check(const BatchNormShape& p) { check_batch_norm(name, p); }
 void BatchNormBackward::check(const BatchNormShape& p) { check_batch_norm(name, p); }
 
 Signature BatchNormStatistics::signature(const BatchNormShape& p, DType t) {
   const DType a = accumulator_of(t);
-  return {in("x", t, {p.rows, p.C}), out("mean", a, {p.C}), out("variance", a, {p.C}), optional(out("running_mean", a, {p.C})),
-          optional(out("running_var", a, {p.C}))};
+  const Extents pixels{p.rows, p.C}, channels{p.C};
+  return {pitched(in("x", t, pixels)), out("mean", a, channels), out("variance", a, channels),
+          optional(out("running_mean", a, channels)), optional(out("running_var", a, channels))};
 }
 Signature BatchNormForward::signature(const BatchNormShape& p, DType t) {
   const DType a = accumulator_of(t);
-  return {in("x", t, {p.rows, p.C}),        in("mean", a, {p.C}),           in("variance", a, {p.C}),
-          optional(in("weight", t, {p.C})), optional(in("bias", t, {p.C})), optional(in("residual", t, {p.rows, p.C})),
-          out("y", t, {p.rows, p.C})};
+  const Extents pixels{p.rows, p.C}, channels{p.C};
+  return {pitched(in("x", t, pixels)),         in("mean", a, channels),           in("variance", a, channels),
+          optional(in("weight", t, channels)), optional(in("bias", t, channels)), optional(pitched(in("residual", t, pixels))),
+          pitched(out("y", t, pixels))};
 }
 Signature BatchNormBackwardSums::signature(const BatchNormShape& p, DType t) {
   const DType a = accumulator_of(t);
-  return {in("dy", t, {p.rows, p.C}), in("x", t, {p.rows, p.C}), optional(in("y", t, {p.rows, p.C})),
-          in("mean", a, {p.C}),       in("variance", a, {p.C}),  out("dweight", a, {p.C}),
-          out("dbias", a, {p.C})};
+  const Extents pixels{p.rows, p.C}, channels{p.C};
+  return {pitched(in("dy", t, pixels)),      pitched(in("x", t, pixels)), optional(pitched(in("y", t, pixels))),
+          in("mean", a, channels),           in("variance", a, channels), optional(in("weight", t, channels)),
+          optional(in("bias", t, channels)), out("dweight", a, channels), out("dbias", a, channels)};
 }
 Signature BatchNormBackward::signature(const BatchNormShape& p, DType t) {
   const DType a = accumulator_of(t);
-  Argument dweight = in("dweight", a, {p.C}), dbias = in("dbias", a, {p.C});
+  const Extents pixels{p.rows, p.C}, channels{p.C};
+  Argument dweight = in("dweight", a, channels), dbias = in("dbias", a, channels);
   dweight.optional = dbias.optional = !p.batch_statistics;
-  return {in("dy", t, {p.rows, p.C}),
-          in("x", t, {p.rows, p.C}),
-          optional(in("y", t, {p.rows, p.C})),
-          in("mean", a, {p.C}),
-          in("variance", a, {p.C}),
-          optional(in("weight", t, {p.C})),
+  return {pitched(in("dy", t, pixels)),
+          pitched(in("x", t, pixels)),
+          optional(pitched(in("y", t, pixels))),
+          in("mean", a, channels),
+          in("variance", a, channels),
+          optional(in("weight", t, channels)),
+          optional(in("bias", t, channels)),
           dweight,
           dbias,
-          out("dx", t, {p.rows, p.C}),
-          optional(out("dresidual", t, {p.rows, p.C}))};
+          pitched(out("dx", t, pixels)),
+          optional(pitched(out("dresidual", t, pixels)))};
 }
+
+void BatchNormFold::check(const FoldShape& p) {
+  if (p.K < 0 || p.inner < 0) throw ShapeError(std::string(name) + ": negative sizes are not supported");
+}
+Signature BatchNormFold::signature(const FoldShape& p, DType t) {
+  const DType a = accumulator_of(t);
+  return {in("filters", t, {p.K, p.inner}),
+          optional(in("filters_bias", t, {p.K})),
+          in("mean", a, {p.K}),
+          in("variance", a, {p.K}),
+          optional(in("weight", t, {p.K})),
+          optional(in("bias", t, {p.K})),
+          out("folded", t, {p.K, p.inner}),
+          out("folded_bias", t, {p.K})};
+}
+Preference BatchNormFold::prefer(const FoldShape&, const Request&) { return {"plain"}; }
 
 Preference BatchNormStatistics::prefer(const BatchNormShape&, const Request&) { return {"split_rows", "plain"}; }
 Preference BatchNormForward::prefer(const BatchNormShape&, const Request&) { return {"vectorized", "plain"}; }

@@ -56,8 +56,10 @@ inline int64_t partial_results(int64_t rows, int64_t height) {
   }
 }
 
+// Without rows there is nothing to join: version 1 writes what is right then.
 template <class T>
 const char* supports_split_rows(const BatchNormShape& p, const Request&, Plan& plan) {
+  if (!p.rows) return "there are no rows to cut";
   const int V = lanes_for<T>(p.C);
   const int64_t height = piece_height(p.rows, p.C);
   plan.config[0] = V;
@@ -85,6 +87,26 @@ __device__ __forceinline__ void load_channels(const T* p, int c, A missing, A (&
   } else {
     LANES for (int i = 0; i < V; i++) values[i] = missing;
   }
+}
+
+// scale = weight / sqrt(variance + eps) and bias of V channels.
+template <int V, class A, class T>
+__device__ __forceinline__ void load_scale_and_offset(const A* variance, const T* weight, const T* bias, int c, double eps,
+                                                      A (&scale)[V], A (&offset)[V]) {
+  load_channels<V>(weight, c, A(1), scale);
+  load_channels<V>(bias, c, A(0), offset);
+  LANES for (int i = 0; i < V; i++) scale[i] *= inverse_deviation(variance[c + i], eps);
+}
+
+// How backward knows what ReLU let through: there was none, y is given, or y is computed again.
+enum class Mask { none, given, computed };
+
+// Calls launcher(mask) with how ReLU's mask is found as a constant.
+template <class Launcher>
+void with_mask(const BatchNormShape& p, const Array& y, const Launcher& launcher) {
+  if (!p.relu) launcher(std::integral_constant<Mask, Mask::none>{});
+  else if (y) launcher(std::integral_constant<Mask, Mask::given>{});
+  else launcher(std::integral_constant<Mask, Mask::computed>{});
 }
 
 }  // namespace pycnn

@@ -154,8 +154,10 @@ class BatchNorm2d(Module):
     unbiased one; evaluation uses the running statistics.
 
     Raises:
-        ShapeError: x has other channels, or one value per channel while training.
+        ShapeError: x has other axes or channels, or one value per channel while training.
     """
+
+    axes = "(N, num_features, H, W)"
 
     def __init__(
         self,
@@ -182,6 +184,8 @@ class BatchNorm2d(Module):
         return 1 / float(self.num_batches_tracked.item()) if self.momentum is None else self.momentum
 
     def forward(self, x):
+        if x.ndim != self.axes.count(",") + 1:
+            raise ShapeError(f"takes {self.axes}, got shape {x.shape}")
         batch_statistics = self.training or not self.track_running_stats
         momentum = self.step_momentum() if self.training else 0.0
         return ops.batch_norm(
@@ -190,6 +194,12 @@ class BatchNorm2d(Module):
 
     def extra_repr(self):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class BatchNorm1d(BatchNorm2d):
+    """:class:`BatchNorm2d` without pixels.  x, y: (N, num_features)."""
+
+    axes = "(N, num_features)"
 
 
 class MaxPool2d(Module):

@@ -1,14 +1,17 @@
 """Convolution and batch normalization as one op, in either order; models spell them so, and a fused version has its place.
 
-BatchNorm, the sum with a shortcut and ReLU are one pass over memory each way.
+BatchNorm, the sum with a shortcut and ReLU are one pass over memory each way, over the convolution's own output where no gradient
+is recorded and the running statistics normalize. Where nothing but BatchNorm follows, even that pass disappears into the filters.
 """
 
 from __future__ import annotations
 
+import math
+
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor
 from .conv2d import _Conv2d, geometry
-from .normalization import Normalized, Statistics, check_batch_norm, hand_on, normalize, normalize_backward
+from .normalization import Normalized, Statistics, check_batch_norm, fold, hand_on, normalize, normalize_backward
 from .shape import as_image
 
 
@@ -23,16 +26,25 @@ class _ConvBatchNorm(_Conv2d):
 
     def forward(self, x, weight, bias, scale, offset, add):
         self.parameter_dtype = x.dtype
-        y, normalized = normalize(self, super().forward(x, weight, bias), scale, offset, self.statistics, add, self.relu)
-        if any(self.needs):
+        recording = any(self.needs)
+        fixed = not recording and not self.statistics.of_batch
+        if fixed and add is None and not self.relu and self.folding_pays(x, weight):
+            return super().forward(x, *fold(self, weight, bias, scale, offset, self.statistics))
+        z = super().forward(x, weight, bias)
+        y, normalized = normalize(self, z, scale, offset, self.statistics, add, self.relu, z if fixed else None)
+        if recording:
             self.normalized = normalized
         return y
+
+    def folding_pays(self, x, weight):
+        """Whether there are fewer numbers in the filters than in the output. 16-bit filters would be rounded once more."""
+        return x.dtype.itemsize > 2 and len(x) * math.prod(self.size) >= math.prod(weight.shape[1:])
 
     def backward(self, dy):
         saved = Normalized(*self.normalized)
         dz = self.empty(saved.x.shape, dy.dtype) if any(self.needs[:3]) else None
         dadd = self.grad_buffer(5) if self.needs[5] else (None, False)
-        sums = normalize_backward(self, dy, saved, self.statistics, (dz, False), dadd, any(self.needs[3:5]))
+        sums = normalize_backward(self, dy, saved, self.statistics, self.relu, (dz, False), dadd, any(self.needs[3:5]))
         for i, gradient in zip((3, 4), sums, strict=True):
             hand_on(self, i, gradient)
         if dz is not None:
@@ -63,7 +75,7 @@ class _BatchNormConv(_Conv2d):
             dz = self.empty(z.shape, dy.dtype)
             self.run("conv2d_backward_data", self.problem(*self.shapes, False), dy.dtype, dy, weight, None, dz)
             dx = self.grad_buffer(0) if self.needs[0] else (None, False)
-            sums = normalize_backward(self, dz, Normalized(*normalized), self.statistics, dx, sums=any(self.needs[3:]))
+            sums = normalize_backward(self, dz, Normalized(*normalized), self.statistics, self.relu, dx, sums=any(self.needs[3:]))
             for i, gradient in zip((3, 4), sums, strict=True):
                 hand_on(self, i, gradient)
         self.sum_gradients(dy, z)

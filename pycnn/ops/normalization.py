@@ -26,8 +26,9 @@ class Normalized(NamedTuple):
     """What the backward pass needs of :func:`normalize`."""
 
     x: object
-    y: object  # where ReLU ended the op, else None
+    y: object  # where ReLU ended the op after a residual, else None: then it can be computed again
     weight: object
+    bias: object
     mean: object
     variance: object
 
@@ -38,19 +39,18 @@ def accumulator(dtype) -> np.dtype:
 
 
 def _problem(x, statistics, relu=False, accumulate=False, accumulate_residual=False):
-    channels = x.shape[-1]
     flags = (int(relu), int(statistics.of_batch), int(accumulate), int(accumulate_residual))
-    return (x.size // channels, channels, *flags, float(statistics.eps), float(statistics.momentum))
+    return (*_rows(x).shape, *flags, float(statistics.eps), float(statistics.momentum))
 
 
 def _rows(array):
-    return None if array is None else array.reshape(-1, array.shape[-1])
+    return None if array is None else array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def normalize(function: Function, x, weight, bias, statistics: Statistics, residual=None, relu=False):
+def normalize(function: Function, x, weight, bias, statistics: Statistics, residual=None, relu=False, y=None):
     """(x - mean) / sqrt(variance + eps) · weight + bias + residual, then ReLU if asked for; channels are x's last axis.
 
-    Returns the array and what :func:`normalize_backward` needs.
+    It is written to `y`, which may be x, or a new array. Returns the array and what :func:`normalize_backward` needs.
     """
     dtype, problem = x.dtype, _problem(x, statistics, relu)
     running = [None if r is None else r.data for r in (statistics.running_mean, statistics.running_var)]
@@ -58,34 +58,41 @@ def normalize(function: Function, x, weight, bias, statistics: Statistics, resid
         mean, variance = (function.empty(x.shape[-1:], accumulator(dtype)) for _ in range(2))
         function.run("batch_norm_statistics", problem, dtype, _rows(x), mean, variance, *running)
     else:
-        mean, variance = running
-    y = function.empty(x.shape, dtype)
+        mean, variance = (r.copy() for r in running) if any(function.needs) else running  # they may move before backward
+    y = function.empty(x.shape, dtype) if y is None else y
     function.run("batch_norm_forward", problem, dtype, _rows(x), mean, variance, weight, bias, _rows(residual), _rows(y))
-    return y, Normalized(x, y if relu else None, weight, mean, variance)
+    return y, Normalized(x, y if relu and residual is not None else None, weight, bias, mean, variance)
 
 
-def normalize_backward(function: Function, dy, saved: Normalized, statistics: Statistics, dx, dresidual=(None, False), sums=True):
+def normalize_backward(
+    function: Function, dy, saved: Normalized, statistics: Statistics, relu, dx, dresidual=(None, False), sums=True
+):
     """Write dx and dresidual, each a pair (array or None, accumulate).
 
     Returns the gradients of weight and bias if `sums` or dx needs them, else a pair of None.
     """
-    x, y, weight, mean, variance = saved
+    x, y, weight, bias, mean, variance = saved
     (dx, accumulate), (dresidual, accumulate_residual) = dx, dresidual
     dweight = dbias = None
-    if dx is None:
-        statistics = statistics._replace(of_batch=False)  # nothing goes on through mean and variance
-    problem = _problem(x, statistics, y is not None, accumulate, accumulate_residual)
+    problem = _problem(x, statistics, relu, accumulate, accumulate_residual)
+    dy, x, y, channels = _rows(dy), _rows(x), _rows(y), (mean, variance, weight, bias)
     if sums or statistics.of_batch:
         dweight, dbias = (function.empty(mean.shape, mean.dtype) for _ in range(2))
-        function.run("batch_norm_backward_sums", problem, x.dtype, _rows(dy), _rows(x), _rows(y), mean, variance, dweight, dbias)
+        function.run("batch_norm_backward_sums", problem, x.dtype, dy, x, y, *channels, dweight, dbias)
     if dx is not None or dresidual is not None:
-        dx = function.empty(x.shape, x.dtype) if dx is None else dx
-        sums = (dweight, dbias)
-        function.run(
-            "batch_norm_backward", problem, x.dtype, _rows(dy), _rows(x), _rows(y), mean, variance, weight, *sums, _rows(dx),
-            _rows(dresidual),
-        )  # fmt: skip
+        dx, dresidual = function.empty(x.shape, x.dtype) if dx is None else _rows(dx), _rows(dresidual)
+        function.run("batch_norm_backward", problem, x.dtype, dy, x, y, *channels, dweight, dbias, dx, dresidual)
     return dweight, dbias
+
+
+def fold(function: Function, filters, filters_bias, weight, bias, statistics: Statistics):
+    """Filters (K, R, S, C) and a bias that make a convolution do the batch norm after it, with the running statistics."""
+    rows = filters.reshape(len(filters), math.prod(filters.shape[1:]))
+    folded, folded_bias = function.empty(rows.shape, rows.dtype), function.empty(rows.shape[:1], rows.dtype)
+    running = statistics.running_mean.data, statistics.running_var.data
+    arrays = (rows, filters_bias, *running, weight, bias, folded, folded_bias)
+    function.run("batch_norm_fold", (*rows.shape, float(statistics.eps)), rows.dtype, *arrays)
+    return folded.reshape(filters.shape), folded_bias
 
 
 def hand_on(function: Function, i: int, gradient) -> None:
@@ -108,7 +115,7 @@ class _BatchNorm(Function):
     def backward(self, dy):
         saved = Normalized(*self.saved)
         dx = self.grad_buffer(0) if self.needs[0] else (None, False)
-        dweight, dbias = normalize_backward(self, dy, saved, self.statistics, dx, sums=any(self.needs[1:]))
+        dweight, dbias = normalize_backward(self, dy, saved, self.statistics, False, dx, sums=any(self.needs[1:]))
         hand_on(self, 1, dweight)
         hand_on(self, 2, dbias)
 
@@ -134,7 +141,7 @@ def check_batch_norm(name: str, shape, dtype, weight, bias, statistics: Statisti
         raise ValueError(f"{name}: running_mean and running_var are needed when training=False")
     if not statistics.eps >= 0:
         raise ValueError(f"{name}: eps must not be negative, got {statistics.eps}")
-    if statistics.of_batch and shape[0] * math.prod(shape[2:]) < 2:
+    if statistics.of_batch and shape[0] * math.prod(shape[2:]) == 1:
         raise ShapeError(f"{name}: expected more than 1 value per channel when training, got input size {shape}")
 
 
@@ -151,7 +158,8 @@ def batch_norm(
     """Batch normalization per channel (Ioffe and Szegedy 2015, arxiv.org/abs/1502.03167).
 
     y = (input - mean) / sqrt(variance + eps) · weight + bias. In training, mean and biased variance are those of the batch, and
-    the running ones, if given, move by `momentum` towards mean and unbiased variance; else the running ones normalize.
+    the running ones, if given, move by `momentum` towards mean and unbiased variance; else the running ones normalize. An empty
+    batch leaves them as they are. Channels may lie arbitrarily far from zero: sums are taken of differences.
 
     Args:
         input: (N, C, H, W) or (N, C).
