@@ -46,12 +46,12 @@ def train(library: str, name: str) -> dict[str, int]:
         import torch
 
         torch.set_num_threads(2)
-        prepare = lambda *of: net.torch_step(Setting(torch=torch), *of, "NCHW")
+        prepare = lambda n, w, x, t: net.torch_step(Setting(torch=torch), n, w, x, t, "NCHW")
     else:
         from .. import set_num_threads
 
         set_num_threads(2)
-        prepare = lambda *of: net.pycnn_step("cpu", *of)
+        prepare = lambda n, w, x, t: net.pycnn_step("cpu", n, w, x, t)
     prepare(small, net.initial_weights(small), *net.batch(small))()
     before = resident("VmRSS")
     step = prepare(chosen, weights, images, labels)
