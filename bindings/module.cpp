@@ -1,6 +1,9 @@
 // The Python module of one backend: pycnn._cpu or pycnn._cuda. It knows no op by name: whatever api.h lists is bound.
 #include "../kernels/api.h"
 #include "array_caster.h"
+#if !PYCNN_CUDA
+#include "pool.h"
+#endif
 
 namespace pycnn {
 
@@ -126,6 +129,9 @@ PYBIND11_MODULE(PYCNN_MODULE, m) {
     return count;
   });
 #else
+  m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
+  m.def("pool_bytes", [] { return Pool::instance().kept(); });
+  m.def("set_pool_limit", [](size_t bytes) { Pool::instance().set_limit(bytes); }, py::arg("bytes"));
   m.def("set_num_threads", &cpu::set_num_threads);
   m.def("get_num_threads", &cpu::get_num_threads);
   m.def("set_thread_order", [](const std::string& order, uint64_t seed) {

@@ -111,8 +111,8 @@ class Backend:
         return f"Backend({self.device!r})"
 
     def empty(self, shape, dtype):
-        """A new uninitialised array in C order."""
-        return self.xp.empty(shape, dtype)
+        """A new uninitialised array in C order (a large one in memory of earlier arrays, see ``bindings/pool.h``)."""
+        return self.module.empty(shape, dtype)
 
     def to_device(self, array: np.ndarray):
         """Copy a host array here (no copy when it is already there)."""
