@@ -6,6 +6,7 @@
 #include "loss/loss.h"
 #include "normalization/l2_normalize.h"
 #include "normalization/local_response_norm.h"
+#include "loss/pointwise.h"
 #include "normalization/normalization.h"
 #include "optim/optim.h"
 #include "pool2d/adaptive.h"
@@ -27,6 +28,10 @@ template <template <class> class Op, class... F>
 void append(List<F...>) {
   (ops().push_back(&op_record<Op<F>>()), ...);
 }
+template <template <class> class Op, class... F>
+void append(LossList<F...>) {
+  (ops().push_back(&op_record<Op<F>>()), ...);
+}
 template <class... Op>
 void append() {
   (ops().push_back(&op_record<Op>()), ...);
@@ -41,6 +46,8 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<Sum, SumBackward, BiasBackward, Max, MaxBackward>();
     append<SoftmaxForward, SoftmaxBackward>();
     append<CrossEntropyForward, CrossEntropyBackward, CheckLabels>();
+    append<PointwiseLossForward>(PointwiseLosses{});
+    append<PointwiseLossBackward>(PointwiseLosses{});
     append<StridedCopy, Cast, Fill>();
     append<Sgd, Adam, AdamCorrections, AdvanceStep>();
     append<MaxPool2dForward, MaxPool2dBackward, MaxPool2dIndices, AvgPool2dForward, AvgPool2dBackward>();

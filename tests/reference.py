@@ -294,6 +294,23 @@ MAPS = {
     "sigmoid_backward": lambda dy, y: dy * (1 - y) * y,
     "tanh_backward": lambda dy, y: dy * (1 - y * y),
     "sqrt_backward": lambda dy, y: dy / (2 * y),
+    "abs": np.abs,
+    "square": np.square,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "reciprocal": lambda x: 1 / x,
+    "leaky_relu": lambda x, slope, _: np.where(x > 0, x, x * slope),
+    "clamp": lambda x, low, high: np.minimum(np.maximum(x, low), high),
+    "pow": lambda x, exponent, _: np.power(x, exponent),
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "not_less": lambda a, b: np.where(a < b, 0, np.where(a == b, 0.5, 1)),
+    "rsqrt_backward": lambda dy, y: -0.5 * dy * (y * y * y),
+    "reciprocal_backward": lambda dy, y: -dy * (y * y),
+    "abs_backward": lambda dy, x: np.where(x > 0, dy, np.where(x < 0, -dy, 0)),
+    "square_backward": lambda dy, x: 2 * x * dy,
+    "leaky_relu_backward": lambda dy, x, slope, _: np.where(x > 0, dy, dy * slope),
+    "clamp_backward": lambda dy, x, low, high: np.where((x >= low) & (x <= high), dy, 0),
+    "pow_backward": lambda dy, x, exponent, _: dy * (exponent * np.power(x, exponent - 1)),
 }
 
 # ---- reduce: x is outer, reduced, inner ----

@@ -7,7 +7,7 @@ from helpers import DEVICE, normal, run, versions
 import pycnn
 from pycnn import Tensor, ops
 
-ACTIVATIONS = [ops.relu, ops.relu6, ops.sigmoid, ops.tanh]
+ACTIVATIONS = [ops.relu, ops.relu6, ops.sigmoid, ops.tanh, ops.leaky_relu]
 FUNCTIONS = {"tanh": np.tanh, "exp": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="float64 lives on the CPU")
 
@@ -46,7 +46,8 @@ def test_gradients(op, layout):
 def test_nan_stays_nan(op):
     y = op(Tensor(np.array([np.nan, np.inf, -np.inf], np.float32))).numpy()
     assert np.isnan(y[0])
-    low, high = {"relu": (0, np.inf), "relu6": (0, 6), "sigmoid": (0, 1), "tanh": (-1, 1)}[op.__name__]
+    limits = {"relu": (0, np.inf), "relu6": (0, 6), "sigmoid": (0, 1), "tanh": (-1, 1), "leaky_relu": (-np.inf, np.inf)}
+    low, high = limits[op.__name__]
     assert y[1] == high and y[2] == low
 
 
@@ -57,3 +58,12 @@ def test_shapes_layouts_and_types_are_kept():
             y = ops.relu(x)
             assert (y.shape, y.dtype, y.layout) == (x.shape, x.dtype, x.layout)
             np.testing.assert_array_equal(y.numpy(), np.maximum(x.numpy(), 0))
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.0, -0.5])
+def test_leaky_relu_for_any_slope(slope):
+    x = Tensor(np.array([-2, 0, 3, np.nan], np.float32), requires_grad=True)
+    y = ops.leaky_relu(x, slope)
+    y.backward(Tensor(np.ones(4, np.float32)))
+    np.testing.assert_allclose(y.numpy(), [-2 * slope, 0, 3, np.nan], rtol=1e-7)
+    np.testing.assert_allclose(x.grad.numpy(), [slope, slope, 1, slope], rtol=1e-7)

@@ -9,11 +9,17 @@ import pycnn
 from pycnn import Tensor, ops
 from pycnn.errors import DTypeError, ShapeError
 
-UNARY = ("copy", "neg", "exp", "log", "sqrt", "relu", "relu6", "sigmoid", "tanh")
-BACKWARD = ("relu_backward", "relu6_backward", "sigmoid_backward", "tanh_backward", "sqrt_backward")
-BINARY = ("add", "sub", "mul", "div", *BACKWARD)
+PARAMETERS = {"leaky_relu": (0.125, 0.0), "clamp": (-0.5, 1.25), "pow": (3.0, 0.0)}  # p, q
+PARAMETERS |= {f"{op}_backward": numbers for op, numbers in PARAMETERS.items()}
+UNARY = ("copy", "neg", "exp", "log", "sqrt", "relu", "relu6", "sigmoid", "tanh", "abs", "square", "rsqrt", "reciprocal",
+         "leaky_relu", "clamp", "pow")  # fmt: skip
+BACKWARD = ("relu_backward", "relu6_backward", "sigmoid_backward", "tanh_backward", "sqrt_backward", "rsqrt_backward",
+            "reciprocal_backward", "abs_backward", "square_backward", "leaky_relu_backward", "clamp_backward",
+            "pow_backward")  # fmt: skip
+BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "not_less", *BACKWARD)
 MAPS = [(op, *record) for op in UNARY + BINARY for record in versions(op)]
-BROADCASTS = [(op, *record) for op in ("add", "sub", "mul", "div", "equal") for record in versions(f"broadcast_{op}")]
+BROADCAST = ("add", "sub", "mul", "div", "equal", "maximum", "minimum", "not_less")
+BROADCASTS = [(op, *record) for op in BROADCAST for record in versions(f"broadcast_{op}")]
 SIZES = (0, 1, 255, 256, 257, 16661)
 on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="slices, thread counts and thread orders are tested on the CPU")
 
@@ -21,7 +27,7 @@ on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="slices, thread counts and t
 def inputs(op, n, storage):
     count = 1 if op in UNARY else 2
     arrays = [normal(n, storage, seed) for seed in range(count)]
-    if op in ("log", "sqrt", "sqrt_backward", "div"):
+    if op in ("log", "sqrt", "sqrt_backward", "div", "rsqrt", "reciprocal"):
         arrays[-1] = (np.abs(arrays[-1].astype(np.float64)) + 0.1).astype(DTYPES[storage])
     if op == "relu6":
         arrays[0] = (arrays[0].astype(np.float64) * 5).astype(DTYPES[storage])
@@ -34,9 +40,9 @@ def test_map(op, version, storage):
         for accumulate in (0, 1):
             arrays = inputs(op, n, storage)
             y = integers(n, storage, 9) if accumulate else np.full(n, np.nan, DTYPES[storage])
-            value = reference.MAPS[op](*[a.astype(np.float64) for a in arrays])
+            value = reference.MAPS[op](*[a.astype(np.float64) for a in arrays], *PARAMETERS.get(op, ()))
             expected = value + y.astype(np.float64) if accumulate else value
-            run(op, version, (n, accumulate), storage, *arrays, y)
+            run(op, version, (n, accumulate, *PARAMETERS.get(op, ())), storage, *arrays, y)
             wide = np.abs(value) + np.abs(expected)
             if op in BACKWARD:  # 1 - y and 1 - y * y may cancel
                 dy, saved = (a.astype(np.float64) for a in arrays)
@@ -52,8 +58,9 @@ def test_nan_and_infinity(op, version, storage):
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2.0], DTYPES[storage])
     arrays = [special] if op in UNARY else [a.reshape(-1).copy() for a in np.meshgrid(special, special)]
     y = np.empty_like(arrays[0])
-    run(op, version, (y.size, 0), storage, *arrays, y)
-    expected = reference.MAPS[op](*[a.astype(np.float64) for a in arrays]).astype(DTYPES[storage]).astype(np.float64)
+    run(op, version, (y.size, 0, *PARAMETERS.get(op, ())), storage, *arrays, y)
+    value = reference.MAPS[op](*[a.astype(np.float64) for a in arrays], *PARAMETERS.get(op, ()))
+    expected = value.astype(DTYPES[storage]).astype(np.float64)
     actual = y.astype(np.float64)
     np.testing.assert_allclose(actual, expected, rtol=4 * EPS[storage])
 
@@ -122,18 +129,22 @@ def leaf(shape, layout="plain", seed=0, positive=False):
 
 
 @on_cpu
-@pytest.mark.parametrize("op", [ops.add, ops.sub, ops.mul, ops.div])
+@pytest.mark.parametrize("op", [ops.add, ops.sub, ops.mul, ops.div, ops.maximum, ops.minimum])
 @pytest.mark.parametrize("layout", ["plain", "image"])
 def test_gradients_with_broadcasting(op, layout):
     for shape in ((1, 3, 2, 2), (3, 1, 1), (1, 3, 1, 1), (1, 1, 2, 1), (2,), (), (2, 1, 3, 1, 2)):
         a, b = leaf((1, 3, 2, 2), layout), leaf(shape, "image", 1, positive=True)
-        expected = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}[op.__name__](a.numpy(), b.numpy())
+        expected = reference.MAPS[op.__name__](a.numpy(), b.numpy())
         np.testing.assert_allclose(op(a, b).numpy(), expected, rtol=1e-14)
         assert pycnn.gradcheck(op, (a, b))
 
 
+FUNCTIONS = [ops.exp, ops.log, ops.sqrt, ops.neg, ops.rsqrt, ops.reciprocal, ops.square, lambda x: ops.abs(x - 0.9)]
+FUNCTIONS += [lambda x: ops.pow(x, 1.7), lambda x: x**2, lambda x: ops.clamp(x, 0.7, 1.3), lambda x: ops.clamp(x, max=1.1)]
+
+
 @on_cpu
-@pytest.mark.parametrize("op", [ops.exp, ops.log, ops.sqrt, ops.neg])
+@pytest.mark.parametrize("op", FUNCTIONS)
 def test_gradients_of_functions(op):
     assert pycnn.gradcheck(op, (leaf((2, 3, 2, 2), "image", positive=True),))
 
@@ -158,6 +169,10 @@ def test_mixed_layouts_agree():
 
 
 def test_bad_operands_are_refused():
+    with pytest.raises(DTypeError, match="pow: exponent must be a number, got a Tensor"):
+        ops.pow(Tensor(np.zeros(3, np.float32)), Tensor(np.zeros(3, np.float32)))
+    with pytest.raises(ValueError, match="at least one of min and max"):
+        ops.clamp(Tensor(np.zeros(3, np.float32)))
     x = Tensor(np.zeros((2, 3), np.float32))
     with pytest.raises(ShapeError, match=r"add: shapes \(2, 3\) and \(2, 4\) do not fit together"):
         x + Tensor(np.zeros((2, 4), np.float32))

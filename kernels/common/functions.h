@@ -1,4 +1,4 @@
-// exp, tanh and sigmoid without a branch or a library call, so that a host compiler turns loops over them into vectors;
+// exp, tanh, sigmoid and log(1 + e) without a branch or a library call, so that a host compiler turns loops over them into vectors;
 // the GPU runs the same arithmetic. In double they are the library's.
 #pragma once
 #include <cmath>
@@ -46,6 +46,20 @@ __host__ __device__ __forceinline__ float sqrt(float x) { return ::sqrtf(x); }
 __host__ __device__ __forceinline__ double sqrt(double x) { return ::sqrt(x); }
 __host__ __device__ __forceinline__ float pow(float x, float y) { return ::powf(x, y); }
 __host__ __device__ __forceinline__ double pow(double x, double y) { return ::pow(x, y); }
+
+// log(1 + e) for 0 <= e <= 1, at most 2 ulp off: 2 atanh(z) with z = e / (2 + e) <= 1/3 as a series in z^2. NaN passes.
+__host__ __device__ __forceinline__ float log1p(float e) {
+  const float z = e / (2.0f + e), s = z * z;
+  float p = 1.0f / 15.0f;
+  p = p * s + 1.0f / 13.0f;
+  p = p * s + 1.0f / 11.0f;
+  p = p * s + 1.0f / 9.0f;
+  p = p * s + 1.0f / 7.0f;
+  p = p * s + 1.0f / 5.0f;
+  p = p * s + 1.0f / 3.0f;
+  return 2.0f * (z + z * (s * p));
+}
+__host__ __device__ __forceinline__ double log1p(double e) { return ::log1p(e); }
 
 // Near zero an odd polynomial (fitted for least relative error), elsewhere 1 - 2 / (e^2|x| + 1); both are computed, one is
 // taken. At most 2 ulp off. NaN passes.

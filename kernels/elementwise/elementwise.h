@@ -11,18 +11,40 @@ struct MapShape {
   static constexpr const char* names = "n accumulate";
 };
 
-// y[i] = f(x[i]) or f(a[i], b[i]); all arrays of n elements in the same memory order. Storage f32 f16 bf16 (f64 on the
+struct ParametricMapShape {
+  int64_t n, accumulate;
+  double p, q;  // the functor's numbers, 0 where it takes fewer
+  static constexpr const char* names = "n accumulate .p .q";
+};
+
+// y[i] = f(x[i]) or f(a[i], b[i]), parametric ones f(..., p, q); all arrays of n elements in the same memory order. Storage f32 f16 bf16 (f64 on the
 // CPU), computed in fp32 (f64); 64-bit indices. y may be one of the inputs.
 template <class F>
 struct Map {
   static constexpr const char* name = F::name;
-  using Problem = MapShape;
-  static Signature signature(const MapShape& p, DType t) {
+  using Problem = std::conditional_t<F::parametric, ParametricMapShape, MapShape>;
+  static Signature signature(const Problem& p, DType t) {
     if constexpr (F::inputs == 1) return {flat_in("x", t, p.n), flat_out("y", t, p.n)};
     else return {flat_in("a", t, p.n), flat_in("b", t, p.n), flat_out("y", t, p.n)};
   }
-  static void check(const MapShape&) {}
-  static Preference prefer(const MapShape&, const Request&) { return {"vectorized", "plain"}; }
+  static void check(const Problem&) {}
+  static Preference prefer(const Problem&, const Request&) { return {"vectorized", "plain"}; }
+};
+
+// A functor with its numbers: what a map kernel applies to element j of its inputs; b is not used where f has one.
+template <class F, class T, class A = Accumulator<T>>
+struct Mapped {
+  A p = 0, q = 0;
+  explicit Mapped(const MapShape&) {}
+  explicit Mapped(const ParametricMapShape& sh) : p(A(sh.p)), q(A(sh.q)) {}
+
+  template <class Values>
+  __device__ __forceinline__ A operator()(const Values& a, const Values& b, int64_t j) const {
+    if constexpr (F::inputs == 1 && F::parametric) return F::template apply<A>(A(a[j]), p, q);
+    else if constexpr (F::inputs == 1) return F::template apply<A>(A(a[j]));
+    else if constexpr (F::parametric) return F::template apply<A>(A(a[j]), A(b[j]), p, q);
+    else return F::template apply<A>(A(a[j]), A(b[j]));
+  }
 };
 
 struct BroadcastShape {

@@ -13,35 +13,36 @@ Storage   float half bfloat16 double
 namespace pycnn {
 
 template <class F, class T>
-__global__ void map_kernel1(const T* a, const T* b, T* y, int64_t n, bool accumulate) {
+__global__ void map_kernel1(const T* a, const T* b, T* y, int64_t n, bool accumulate, Mapped<F, T> f) {
   using A = Accumulator<T>;
   int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n) return;
-  A value;
-  if constexpr (F::inputs == 1) value = F::template apply<A>(A(a[i]));
-  else value = F::template apply<A>(A(a[i]), A(b[i]));
+  const A value = f(a, b, i);
   y[i] = T(accumulate ? A(y[i]) + value : value);
 }
 
 template <class F, class T>
+void map1(const Plan& plan, const T* a, const T* b, T* y) {
+  const auto& p = plan.problem<typename Map<F>::Problem>();
+  launch<map_kernel1<F, T>>({grid_size(ceil_div(p.n, 256)), 256}, a, b, y, p.n, p.accumulate != 0, Mapped<F, T>(p));
+}
+
+template <class F, class T>
 void map1_unary(const Plan& plan, Array x, Array y) {
-  const auto& p = plan.problem<MapShape>();
-  launch<map_kernel1<F, T>>({grid_size(ceil_div(p.n, 256)), 256}, x.as<const T>(), (const T*)nullptr, y.as<T>(), p.n,
-                            p.accumulate != 0);
+  map1<F, T>(plan, x.as<const T>(), nullptr, y.as<T>());
 }
 
 template <class F, class T>
 void map1_binary(const Plan& plan, Array a, Array b, Array y) {
-  const auto& p = plan.problem<MapShape>();
-  launch<map_kernel1<F, T>>({grid_size(ceil_div(p.n, 256)), 256}, a.as<const T>(), b.as<const T>(), y.as<T>(), p.n,
-                            p.accumulate != 0);
+  map1<F, T>(plan, a.as<const T>(), b.as<const T>(), y.as<T>());
 }
 
 template <class F, class T>
 bool register_map1() {
+  using Problem = typename Map<F>::Problem;
   if constexpr (F::inputs == 1)
-    REGISTER_VERSION(Map<F>, plain, 1, "one thread per element", supports_all<MapShape>, (map1_unary<F, T>));
-  else REGISTER_VERSION(Map<F>, plain, 1, "one thread per element", supports_all<MapShape>, (map1_binary<F, T>));
+    REGISTER_VERSION(Map<F>, plain, 1, "one thread per element", supports_all<Problem>, (map1_unary<F, T>));
+  else REGISTER_VERSION(Map<F>, plain, 1, "one thread per element", supports_all<Problem>, (map1_binary<F, T>));
   return true;
 }
 

@@ -13,16 +13,8 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-// Element j of the result; v is not used where f has one input.
-template <class F, class T, class Strip>
-__device__ __forceinline__ Accumulator<T> map_element(const Strip& u, const Strip& v, int j) {
-  using A = Accumulator<T>;
-  if constexpr (F::inputs == 1) return F::template apply<A>(A(u[j]));
-  else return F::template apply<A>(A(u[j]), A(v[j]));
-}
-
 template <class F, class T>
-__global__ void map_kernel2(const T* a, const T* b, T* y, int64_t n, bool accumulate) {
+__global__ void map_kernel2(const T* a, const T* b, T* y, int64_t n, bool accumulate, Mapped<F, T> f) {
   using A = Accumulator<T>;
   const int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * kStrip<T>;
   a += i, b = F::inputs == 2 ? b + i : a, y += i;
@@ -30,14 +22,14 @@ __global__ void map_kernel2(const T* a, const T* b, T* y, int64_t n, bool accumu
     const auto u = strip_at(a), v = strip_at(b), old = strip_at(accumulate ? y : a);
     OutStrip<T> out(y);
     if (accumulate) {
-      STRIP for (int j = 0; j < kStrip<T>; j++) out[j] = T(A(old[j]) + map_element<F, T>(u, v, j));
+      STRIP for (int j = 0; j < kStrip<T>; j++) out[j] = T(A(old[j]) + f(u, v, j));
     } else {
-      STRIP for (int j = 0; j < kStrip<T>; j++) out[j] = T(map_element<F, T>(u, v, j));
+      STRIP for (int j = 0; j < kStrip<T>; j++) out[j] = T(f(u, v, j));
     }
     out.store();
   } else {
     for_strip<T>(int(n - i), [&](int j) {
-      const A value = map_element<F, T>(a, b, j);
+      const A value = f(a, b, j);
       y[j] = T(accumulate ? A(y[j]) + value : value);
     });
   }
@@ -45,8 +37,8 @@ __global__ void map_kernel2(const T* a, const T* b, T* y, int64_t n, bool accumu
 
 template <class F, class T>
 void map2(const Plan& plan, const T* a, const T* b, T* y) {
-  const auto& p = plan.problem<MapShape>();
-  launch<map_kernel2<F, T>>({grid_size(ceil_div(p.n, 256 * kStrip<T>)), 256}, a, b, y, p.n, p.accumulate != 0);
+  const auto& p = plan.problem<typename Map<F>::Problem>();
+  launch<map_kernel2<F, T>>({grid_size(ceil_div(p.n, 256 * kStrip<T>)), 256}, a, b, y, p.n, p.accumulate != 0, Mapped<F, T>(p));
 }
 
 template <class F, class T>
@@ -59,16 +51,18 @@ void map2_binary(const Plan& plan, Array a, Array b, Array y) {
   map2<F, T>(plan, a.as<const T>(), b.as<const T>(), y.as<T>());
 }
 
-inline const char* supports_map2(const MapShape&, const Request&, Plan& plan) {
+template <class Problem>
+const char* supports_map2(const Problem&, const Request&, Plan& plan) {
   plan.alignment = kStripAlignment;
   return nullptr;
 }
 
 template <class F, class T>
 bool register_map2() {
+  using Problem = typename Map<F>::Problem;
   constexpr const char* idea = "a strip of neighbouring elements per thread, in 16-byte accesses";
-  if constexpr (F::inputs == 1) REGISTER_VERSION(Map<F>, vectorized, 2, idea, supports_map2, (map2_unary<F, T>));
-  else REGISTER_VERSION(Map<F>, vectorized, 2, idea, supports_map2, (map2_binary<F, T>));
+  if constexpr (F::inputs == 1) REGISTER_VERSION(Map<F>, vectorized, 2, idea, supports_map2<Problem>, (map2_unary<F, T>));
+  else REGISTER_VERSION(Map<F>, vectorized, 2, idea, supports_map2<Problem>, (map2_binary<F, T>));
   return true;
 }
 

@@ -216,7 +216,7 @@ def activation(op, name, make):
 
 ACTIVATION = [
     activation(op, name, make)
-    for op in ("relu", "relu6", "tanh", "sigmoid")
+    for op in ("relu", "relu6", "tanh", "sigmoid", "leaky_relu")
     for name, make in {"normal": normal(5, 7, scale=3), "image": normal(2, 3, 4, 5), "special": special}.items()
     if (op, name) != ("relu6", "special")  # at NaN PyTorch's gradient is 0 in its vectors and dy in what is left over
 ]
@@ -312,6 +312,19 @@ def operator(op, name, a, b):
     return Case(f"elementwise/{op}_{name}", lambda F, a, b: OPERATORS[op](a, b), inputs)
 
 
+def function_of(op, make, *arguments):
+    name = "_".join([op, "special" if make is special else "normal", *map(str, arguments)])
+    return Case(f"elementwise/{name}", lambda F, x: getattr(F, op)(x, *arguments), {"x": make})
+
+
+FUNCTIONS = [
+    (op, make, arguments)
+    for op, arguments in (
+        ("abs", ()), ("square", ()), ("rsqrt", ()), ("reciprocal", ()), ("clamp", (-0.5, 1.5)), ("clamp", (1.0, 0.0)),
+        ("clamp", (0.25,)), ("pow", (2,)), ("pow", (3,)), ("pow", (0.5,)), ("pow", (-1.5,)), ("pow", (0,)), ("pow", (1,)),
+    )
+    for make in (positive(4, 5), special)
+]  # fmt: skip
 ELEMENTWISE = [operator(op, name, a, b) for op in OPERATORS for name, (a, b) in BROADCASTS.items()] + [
     Case("elementwise/number_on_the_left", lambda F, x: 2 * x + (1 - x) + 3 / x, {"x": positive(4, 5)}),
     Case("elementwise/number_on_the_right", lambda F, x: (x - 0.25) / 3 + x * 1.5 + 1, {"x": normal(4, 5)}),
@@ -319,6 +332,16 @@ ELEMENTWISE = [operator(op, name, a, b) for op in OPERATORS for name, (a, b) in 
     Case("elementwise/exp", lambda F, x: F.exp(x), {"x": normal(4, 5)}),
     Case("elementwise/log", lambda F, x: F.log(x), {"x": positive(4, 5)}),
     Case("elementwise/sqrt", lambda F, x: F.sqrt(x), {"x": positive(4, 5)}),
+    *(function_of(op, make, *arguments) for op, make, arguments in FUNCTIONS),
+    *(
+        Case(
+            f"elementwise/{op}_{name}",
+            lambda F, a, b, op=op: getattr(F, op)(a, b),
+            {"a": integers(-1, 2, *a), "b": integers(-1, 2, *b)},
+        )
+        for op in ("maximum", "minimum")
+        for name, (a, b) in BROADCASTS.items()
+    ),
     Case("elementwise/used_twice", lambda F, x: x * x + x, {"x": normal(4, 5)}),
     Case(
         "elementwise/image_plus_plain",

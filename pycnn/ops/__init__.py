@@ -4,12 +4,12 @@ Where PyTorch has the op as a Tensor method or operator, so has :class:`pycnn.Te
 """
 
 from ..tensor import Tensor
-from .activation import relu, relu6, sigmoid, tanh
+from .activation import leaky_relu, relu, relu6, sigmoid, tanh
 from .adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, max_unpool2d
 from .conv2d import conv2d
 from .conv_bn import bn_conv, conv_bn
 from .conv_transpose2d import conv_transpose2d
-from .elementwise import add, div, exp, log, mul, neg, sqrt, sub
+from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, reciprocal, rsqrt, sqrt, square, sub
 from .gemm import linear, matmul
 from .local_response_norm import l2_normalize, local_response_norm, normalize
 from .loss import cross_entropy
@@ -20,8 +20,8 @@ from .reduce import argmax, max, mean, sum
 from .shape import cast, flatten, permute, reshape, transpose
 from .softmax import log_softmax, softmax
 
-for _op in (add, argmax, div, exp, flatten, log, log_softmax, matmul, max, mean, mul, neg, relu, sigmoid, softmax, sqrt, sub,
-            sum, tanh, transpose):  # fmt: skip
+for _op in (abs, add, argmax, clamp, div, exp, flatten, log, log_softmax, matmul, max, maximum, mean, minimum, mul, neg, pow,
+            reciprocal, relu, rsqrt, sigmoid, softmax, sqrt, square, sub, sum, tanh, transpose):  # fmt: skip
     setattr(Tensor, _op.__name__, _op)
 Tensor.reshape = lambda self, *shape: reshape(self, shape[0] if len(shape) == 1 else shape)
 Tensor.permute = lambda self, *dims: permute(self, dims[0] if len(dims) == 1 else dims)
@@ -30,10 +30,12 @@ Tensor.__radd__, Tensor.__rmul__ = add, mul
 Tensor.__rsub__ = lambda self, other: sub(other, self)
 Tensor.__rtruediv__ = lambda self, other: div(other, self)
 Tensor.__neg__, Tensor.__matmul__ = neg, matmul
+Tensor.__neg__, Tensor.__matmul__, Tensor.__pow__, Tensor.__abs__ = neg, matmul, pow, abs
 
 __all__ = [
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "argmax", "avg_pool2d", "batch_norm", "bn_conv", "cast", "conv2d",
-    "conv_bn", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp", "flatten", "l2_normalize", "linear",
-    "local_response_norm", "log", "log_softmax", "matmul", "max", "max_pool2d", "max_unpool2d", "mean", "mul", "neg", "normalize",
-    "permute", "relu", "relu6", "reshape", "sigmoid", "softmax", "sqrt", "sub", "sum", "tanh", "transpose",
+    "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "argmax", "avg_pool2d", "batch_norm", "bn_conv", "cast", "clamp",
+    "conv2d", "conv_bn", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp", "flatten", "l2_normalize", "leaky_relu",
+    "linear", "local_response_norm", "log", "log_softmax", "matmul", "max", "max_pool2d", "max_unpool2d", "maximum", "mean",
+    "minimum", "mul", "neg", "normalize", "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid",
+    "softmax", "sqrt", "square", "sub", "sum", "tanh", "transpose",
 ]  # fmt: skip

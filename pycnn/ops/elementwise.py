@@ -1,4 +1,4 @@
-"""Element-wise arithmetic with NumPy's broadcasting, and exp, log, sqrt."""
+"""Element-wise arithmetic with NumPy's broadcasting, and functions of one Tensor."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ _MEMORY_ORDER = (0, 2, 3, 1)  # logical axes N, C, H, W of an image as they lie 
 
 
 class MapFunction(Function):
-    """y = f(x) by the kernel `kernel`; its gradient is `gradient`(dy, y)."""
+    """y = f(x) by the kernel `kernel`; its gradient is `gradient`(dy, y), or of (dy, x) with `saves` = "x".
+
+    `numbers` are the parameters of a parametric functor, p and q.
+    """
 
     kernel = gradient = ""
+    saves = "y"
+    numbers: tuple[float, ...] = ()
 
     def forward(self, x):
         y = self.empty(x.shape, x.dtype)
-        self.run(self.kernel, (x.size, 0), x.dtype, x, y)
-        self.save(y)
+        self.run(self.kernel, (x.size, 0, *self.numbers), x.dtype, x, y)
+        self.save(x if self.saves == "x" else y)
         return y
 
     def backward(self, dy):
-        (y,) = self.saved
+        (saved,) = self.saved
         dx, accumulate = self.grad_buffer(0)
-        self.run(self.gradient, (dy.size, int(accumulate)), dy.dtype, dy, y, dx)
+        self.run(self.gradient, (dy.size, int(accumulate), *self.numbers), dy.dtype, dy, saved, dx)
 
 
 class _Exp(MapFunction):
@@ -37,17 +42,38 @@ class _Sqrt(MapFunction):
     kernel, gradient = "sqrt", "sqrt_backward"
 
 
-class _Log(Function):
-    def forward(self, x):
-        y = self.empty(x.shape, x.dtype)
-        self.run("log", (x.size, 0), x.dtype, x, y)
-        self.save(x)
-        return y
+class _Log(MapFunction):
+    kernel, gradient, saves = "log", "div", "x"
 
-    def backward(self, dy):
-        (x,) = self.saved
-        dx, accumulate = self.grad_buffer(0)
-        self.run("div", (dy.size, int(accumulate)), dy.dtype, dy, x, dx)
+
+class _Rsqrt(MapFunction):
+    kernel, gradient = "rsqrt", "rsqrt_backward"
+
+
+class _Reciprocal(MapFunction):
+    kernel, gradient = "reciprocal", "reciprocal_backward"
+
+
+class _Abs(MapFunction):
+    kernel, gradient, saves = "abs", "abs_backward", "x"
+
+
+class _Square(MapFunction):
+    kernel, gradient, saves = "square", "square_backward", "x"
+
+
+class _Pow(MapFunction):
+    kernel, gradient, saves = "pow", "pow_backward", "x"
+
+    def __init__(self, exponent):
+        self.numbers = (float(exponent), 0.0)
+
+
+class _Clamp(MapFunction):
+    kernel, gradient, saves = "clamp", "clamp_backward", "x"
+
+    def __init__(self, low, high):
+        self.numbers = (float(low), float(high))
 
 
 class _Neg(Function):
@@ -186,6 +212,32 @@ class _Div(_Binary):
             self.hand_back(1, d, "neg")
 
 
+class _Extremum(_Binary):
+    """The larger (smaller) of two; equal ones share the gradient evenly, as in PyTorch."""
+
+    def save_for_backward(self, a, b, y):
+        self.save(a, b)
+
+    def backward(self, dy):
+        for i in range(2):
+            if not self.needs[i]:
+                continue
+            share, d = self.empty(dy.shape, dy.dtype), self.empty(dy.shape, dy.dtype)
+            first = i if self.kernel == "maximum" else 1 - i
+            (a, b), (a_walk, b_walk) = ([pair[first], pair[1 - first]] for pair in (self.saved, self.walks))
+            self.apply("not_less", a, a_walk, b, b_walk, share)
+            self.run("mul", (dy.size, 0), dy.dtype, dy, share, d)
+            self.hand_back(i, d)
+
+
+class _Maximum(_Extremum):
+    kernel = "maximum"
+
+
+class _Minimum(_Extremum):
+    kernel = "minimum"
+
+
 def broadcast_shapes(name: str, a: tuple, b: tuple) -> tuple[int, ...]:
     """The common shape of two operands by NumPy's rules.
 
@@ -261,3 +313,57 @@ def log(input: Tensor) -> Tensor:
 def sqrt(input: Tensor) -> Tensor:
     """The square root; NaN below 0."""
     return _Sqrt()(input)
+
+
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / the square root; infinity at 0, NaN below."""
+    return _Rsqrt()(input)
+
+
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / input; infinity at 0."""
+    return _Reciprocal()(input)
+
+
+def abs(input: Tensor) -> Tensor:
+    """The magnitude. The gradient at 0 is 0."""
+    return _Abs()(input)
+
+
+def square(input: Tensor) -> Tensor:
+    """input · input."""
+    return _Square()(input)
+
+
+def pow(input: Tensor, exponent: float) -> Tensor:
+    """input to the power of a number; NaN where input is negative and the exponent no integer.
+
+    Raises:
+        DTypeError: the exponent is no number.
+    """
+    if not isinstance(exponent, int | float | np.integer | np.floating):
+        raise DTypeError(f"pow: exponent must be a number, got a {type(exponent).__name__}")
+    return _Square()(input) if exponent == 2 else _Pow(exponent)(input)
+
+
+def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    """min(max(input, `min`), `max`) with numbers for the bounds, None for none; NaN stays NaN.
+
+    The gradient is 0 outside the bounds and passes on them.
+
+    Raises:
+        ValueError: neither bound is given.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: at least one of min and max must be given")
+    return _Clamp(-np.inf if min is None else min, np.inf if max is None else max)(input)
+
+
+def maximum(input, other) -> Tensor:
+    """The larger of both, element by element, broadcast; NaN where either is. See :func:`add`. Equal ones share the gradient."""
+    return _binary(_Maximum, "maximum", input, other)
+
+
+def minimum(input, other) -> Tensor:
+    """The smaller of both; see :func:`maximum`."""
+    return _binary(_Minimum, "minimum", input, other)
