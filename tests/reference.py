@@ -372,6 +372,22 @@ def cross_entropy_backward(dloss, x, target, weight=None, ignore_index=-100, smo
     return dloss[:, None] * (np.exp(-costs) * labels.sum(1, keepdims=True) - labels)
 
 
+def pointwise_loss(kind, x, t, pos_weight=1.0, beta=0.0):
+    """The terms, and their derivatives by x and by t."""
+    d, size = x - t, np.abs(x - t)
+    if kind == "mse_loss":
+        return d * d, 2 * d, -2 * d
+    if kind == "l1_loss":
+        return size, np.sign(d), -np.sign(d)
+    if kind == "smooth_l1_loss":
+        near = size < beta
+        slope = np.where(near, d / beta, np.sign(d))
+        return np.where(near, d * d / (2 * beta), size - beta / 2), slope, -slope
+    positive, negative = np.logaddexp(0, -x), np.logaddexp(0, x)  # -log sigmoid(x), -log(1 - sigmoid(x))
+    slope = (1 - t) * np.exp(-positive) - pos_weight * t * np.exp(-negative)
+    return pos_weight * t * positive + (1 - t) * negative, slope, pos_weight * positive - negative
+
+
 # ---- optim ----
 
 

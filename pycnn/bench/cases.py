@@ -258,6 +258,39 @@ LOSS = [
     cross_entropy("large", targets(10, 8), scale=300.0),
 ]
 
+
+def pointwise(op, name, make_target=normal, **options):
+    return Case(
+        f"loss/{op}_{name}",
+        lambda F, input, target, **weights: getattr(F, op)(input, target, **options, **weights),
+        {"input": normal(3, 4, 5, 2), "target": make_target(3, 4, 5, 2)},
+    )
+
+
+def probabilities(*shape):
+    """Numbers between 0 and 1."""
+    return lambda rng: rng.random(shape).astype(np.float32)
+
+
+LOSS += [
+    pointwise(op, reduction, make, reduction=reduction)
+    for op, make in (
+        ("mse_loss", normal), ("l1_loss", normal), ("smooth_l1_loss", normal),
+        ("binary_cross_entropy_with_logits", probabilities),
+    )
+    for reduction in ("mean", "sum", "none")
+] + [
+    pointwise("smooth_l1_loss", "beta", beta=0.2),
+    Case(
+        "loss/binary_cross_entropy_with_logits_weights",
+        lambda F, input, target, weight, pos_weight: F.binary_cross_entropy_with_logits(
+            input, target, weight, pos_weight=pos_weight
+        ),
+        {"input": normal(6, 4, scale=30), "target": probabilities(6, 4), "weight": positive(6, 1), "pos_weight": positive(4)},
+        constants=("weight", "pos_weight"),
+    ),
+]  # fmt: skip
+
 STATISTICS = {"running_mean": normal(5), "running_var": positive(5)}
 
 

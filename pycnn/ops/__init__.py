@@ -12,7 +12,7 @@ from .conv_transpose2d import conv_transpose2d
 from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, reciprocal, rsqrt, sqrt, square, sub
 from .gemm import linear, matmul
 from .local_response_norm import l2_normalize, local_response_norm, normalize
-from .loss import cross_entropy
+from .loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, smooth_l1_loss
 from .normalization import batch_norm
 from .pool2d import avg_pool2d, max_pool2d
 from .random import dropout
@@ -33,9 +33,10 @@ Tensor.__neg__, Tensor.__matmul__ = neg, matmul
 Tensor.__neg__, Tensor.__matmul__, Tensor.__pow__, Tensor.__abs__ = neg, matmul, pow, abs
 
 __all__ = [
-    "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "argmax", "avg_pool2d", "batch_norm", "bn_conv", "cast", "clamp",
-    "conv2d", "conv_bn", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp", "flatten", "l2_normalize", "leaky_relu",
-    "linear", "local_response_norm", "log", "log_softmax", "matmul", "max", "max_pool2d", "max_unpool2d", "maximum", "mean",
-    "minimum", "mul", "neg", "normalize", "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid",
-    "softmax", "sqrt", "square", "sub", "sum", "tanh", "transpose",
+    "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "argmax", "avg_pool2d", "batch_norm",
+    "binary_cross_entropy_with_logits", "bn_conv", "cast", "clamp", "conv2d", "conv_bn", "conv_transpose2d", "cross_entropy",
+    "div", "dropout", "exp", "flatten", "l1_loss", "l2_normalize", "leaky_relu", "linear", "local_response_norm", "log",
+    "log_softmax", "matmul", "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "neg",
+    "normalize", "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid", "smooth_l1_loss", "softmax",
+    "sqrt", "square", "sub", "sum", "tanh", "transpose",
 ]  # fmt: skip

@@ -6,7 +6,10 @@ import numpy as np
 
 from ..errors import DTypeError, NotSupported, ShapeError
 from ..tensor import Function, Tensor
+from .elementwise import broadcast_shapes, mul
 from .shape import as_image, cast_array, transpose
+
+SUM_STRIP, MOST_SUMS = 256, 1 << 16  # elements of a partial sum at least; partial sums at most
 
 
 class _CrossEntropy(Function):
@@ -125,3 +128,118 @@ def _labels(input: Tensor, target) -> Tensor:
     if target.dtype != np.int64:
         raise DTypeError(f"cross_entropy: target must be int64 class indices, got {target.dtype}")
     return target
+
+
+class _PointwiseLoss(Function):
+    """The loss `kernel` of input and target, element by element, both in one memory order; weight and pos_weight or None."""
+
+    layout = "plain"
+
+    def __init__(self, kernel, reduction, beta=0.0):
+        self.kernel, self.reduction, self.beta = kernel, reduction, float(beta)
+
+    def forward(self, *arrays):
+        x = arrays[0]
+        wide = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+        each = self.reduction == "none"
+        parts = x.size if each else min(-(-x.size // SUM_STRIP), MOST_SUMS)
+        terms = self.empty(x.shape if each else (parts,), wide)
+        self.run(self.kernel + "_forward", (x.size, parts, self.beta), x.dtype, *arrays, terms)
+        self.save(*arrays)
+        self.divisor = float(x.size) if self.reduction == "mean" else 1.0
+        if each:
+            return terms
+        loss = self.empty((), wide)
+        self.run("sum", (1, parts, 1, 0, 0, self.divisor), wide, terms, loss)
+        return loss
+
+    def backward(self, dloss):
+        x = self.saved[0]
+        for i in range(2):
+            if self.needs[i]:
+                gradient, accumulate = self.grad_buffer(i)
+                problem = (x.size, int(self.reduction == "none"), i, int(accumulate), self.divisor, self.beta)
+                self.run(self.kernel + "_backward", problem, x.dtype, dloss, *self.saved, gradient)
+
+
+def _pointwise(name, kernel, input, target, reduction, beta=0.0, weights=(None, None)):
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    if target.shape != input.shape:
+        raise ShapeError(f"{name}: target must have the input's shape {input.shape}, got {target.shape}")
+    if input.dtype.kind in "iu" or target.dtype != input.dtype:
+        raise DTypeError(f"{name}: input and target must be of one floating-point type, got {input.dtype} and {target.dtype}")
+    image = input.ndim == 4 and "image" in (input.layout, target.layout)
+    operands = [t if t is None or not image else as_image(t) for t in (input, target, *weights)]
+    function = _PointwiseLoss(kernel, reduction, beta)
+    function.layout = "image" if image else "plain"
+    return function(*operands)
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """(input - target)², element by element, then their mean or sum.
+
+    Args:
+        input: any shape.
+        target: the same shape and type; it may require a gradient too.
+        reduction: "mean", "sum" or "none".
+
+    Returns:
+        float32 (float64 for float64): a scalar, or with "none" one loss per element. A mean over nothing is NaN.
+
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the types differ or are integers.
+        ValueError: there is no such reduction.
+    """
+    return _pointwise("mse_loss", "mse_loss", input, target, reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|input - target|; its gradient where they are equal is 0. See :func:`mse_loss`."""
+    return _pointwise("l1_loss", "l1_loss", input, target, reduction)
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """d² / (2·beta) for d = |input - target| < beta, d - beta / 2 beyond (Girshick 2015, Fast R-CNN, equation 3, with beta = 1).
+
+    See :func:`mse_loss`. With beta = 0 it is :func:`l1_loss`.
+
+    Raises:
+        ValueError: beta is negative.
+    """
+    if not beta >= 0:
+        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    if beta == 0:
+        return _pointwise("smooth_l1_loss", "l1_loss", input, target, reduction)
+    return _pointwise("smooth_l1_loss", "smooth_l1_loss", input, target, reduction, beta)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None
+) -> Tensor:
+    """-pos_weight · target · log σ(input) - (1 - target) · log(1 - σ(input)), computed without overflow for any logit.
+
+    Args:
+        input: logits, any shape.
+        target: probabilities, the same shape and type.
+        weight: a factor per element, of a shape that broadcasts to the input's.
+        pos_weight: a factor of the positive part, likewise (often one per class). Neither factor has a gradient.
+        reduction: "mean" (over the elements), "sum" or "none".
+
+    Returns, raises:
+        As :func:`mse_loss`; a factor that does not broadcast to the input's shape is a ShapeError.
+    """
+    name = "binary_cross_entropy_with_logits"
+    factors = [None if w is None else _spread(name, w.detach(), input) for w in (weight, pos_weight)]
+    return _pointwise(name, "bce_with_logits", input, target, reduction, weights=factors)
+
+
+def _spread(name, factor: Tensor, input: Tensor) -> Tensor:
+    """`factor` repeated to the input's shape."""
+    if broadcast_shapes(name, input.shape, factor.shape) != input.shape:
+        raise ShapeError(f"{name}: a weight of shape {factor.shape} does not broadcast to the input's {input.shape}")
+    if factor.shape == input.shape:
+        return factor
+    ones = Tensor(np.ones(input.shape, input.dtype), device=input.device, layout=input.layout)
+    return mul(ones, factor)
