@@ -7,11 +7,13 @@
 #include "normalization/l2_normalize.h"
 #include "normalization/local_response_norm.h"
 #include "loss/pointwise.h"
+#include "loss/soft_cross_entropy.h"
 #include "normalization/normalization.h"
 #include "optim/optim.h"
 #include "pool2d/adaptive.h"
 #include "pool2d/pool2d.h"
 #include "random/counter.h"
+#include "random/drop_path.h"
 #include "random/random.h"
 #include "reduce/reduce.h"
 #include "shape/shape.h"
@@ -46,6 +48,7 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<Sum, SumBackward, BiasBackward, Max, MaxBackward>();
     append<SoftmaxForward, SoftmaxBackward>();
     append<CrossEntropyForward, CrossEntropyBackward, CheckLabels>();
+    append<SoftCrossEntropyForward, SoftCrossEntropyBackward>();
     append<PointwiseLossForward>(PointwiseLosses{});
     append<PointwiseLossBackward>(PointwiseLosses{});
     append<StridedCopy, Cast, Fill>();
@@ -56,7 +59,7 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<LocalResponseNormForward, LocalResponseNormBackward>();
     append<L2NormalizeForward, L2NormalizeBackward>();
     append<Increment>();
-    append<Dropout>();
+    append<Dropout, DropPath>();
     append<BatchNormStatistics, BatchNormForward, BatchNormBackwardSums, BatchNormBackward, BatchNormFold>();
   }
   return ops();

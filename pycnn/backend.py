@@ -106,6 +106,7 @@ class Backend:
         self.device, self.xp, self.module, self.sm = device, xp, module, sm
         self._run = module.run
         self._workspaces = threading.local()
+        self.checks: dict = {}  # name -> function that raises what a kernel found wrong; called when results are read
 
     def __repr__(self):
         return f"Backend({self.device!r})"
@@ -119,8 +120,19 @@ class Backend:
         return self.xp.asarray(array)
 
     def to_host(self, array) -> np.ndarray:
-        """Copy an array of this device to the host (no copy when it is already there)."""
+        """Copy an array of this device to the host (no copy when it is already there); raises what `checks` find."""
+        for check in tuple(self.checks.values()):
+            check()
+        return self.read(array)
+
+    def read(self, array) -> np.ndarray:
+        """As `to_host`, without the checks."""
         return array
+
+    @property
+    def reads_are_free(self) -> bool:
+        """Whether reading an array waits for no queue of kernels."""
+        return True
 
     def write(self, target, values: np.ndarray) -> None:
         """Overwrite a contiguous array of this device with host values of its shape."""
@@ -185,8 +197,12 @@ class CudaBackend(Backend):
         with self.xp.cuda.Device(self.ordinal):
             return self.xp.asarray(array)
 
-    def to_host(self, array):
+    def read(self, array):
         return self.xp.asnumpy(array)
+
+    @property
+    def reads_are_free(self) -> bool:
+        return False
 
     def write(self, target, values):
         target.set(np.ascontiguousarray(values, target.dtype))  # a copy; an assignment would compile a kernel

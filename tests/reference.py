@@ -372,6 +372,19 @@ def cross_entropy_backward(dloss, x, target, weight=None, ignore_index=-100, smo
     return dloss[:, None] * (np.exp(-costs) * labels.sum(1, keepdims=True) - labels)
 
 
+def soft_cross_entropy(x, t, weight=None, smoothing=0.0):
+    weight = np.ones(x.shape[1]) if weight is None else weight.astype(np.float64)
+    return (weight * ((1 - smoothing) * t.astype(np.float64) + smoothing / x.shape[1]) * -log_softmax(x)).sum(1)
+
+
+def soft_cross_entropy_backward(dloss, x, t, weight=None, smoothing=0.0):
+    """By the logits and by the probabilities."""
+    weight = np.ones(x.shape[1]) if weight is None else weight.astype(np.float64)
+    labels, costs = weight * ((1 - smoothing) * t.astype(np.float64) + smoothing / x.shape[1]), -log_softmax(x)
+    by_logits = np.exp(-costs) * labels.sum(1, keepdims=True) - labels
+    return dloss[:, None] * by_logits, dloss[:, None] * (1 - smoothing) * weight * costs
+
+
 def pointwise_loss(kind, x, t, pos_weight=1.0, beta=0.0):
     """The terms, and their derivatives by x and by t."""
     d, size = x - t, np.abs(x - t)

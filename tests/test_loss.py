@@ -7,7 +7,8 @@ from helpers import DEVICE, DTYPES, EPS, assert_same_bits_in_any_order, normal, 
 
 import pycnn
 from pycnn import Tensor, ops
-from pycnn.errors import DTypeError, NotSupported, ShapeError
+from pycnn import backend as backends
+from pycnn.errors import DTypeError, ShapeError
 
 every_version = pytest.mark.parametrize("version, storage", versions("cross_entropy_forward"))
 on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="thread counts, thread orders and float64 are tested on the CPU")
@@ -72,12 +73,17 @@ def test_check_labels(version, storage):
     for n in (0, 1, 63, 1000, 20_000):
         target, bad = rng(1).integers(0, 7, n), np.empty(1, np.int64)
         target[::3] = -100
-        run("check_labels", version, (n, 7, -100), storage, target, bad)
+        run("check_labels", version, (n, 7, -100, 0), storage, target, bad)
         assert bad[0] == -1
         for place in {0, n // 2, n - 1} if n else ():
             wrong = target.copy()
             wrong[place], wrong[-1] = 7, -1
-            run("check_labels", version, (n, 7, -100), storage, wrong, bad)
+            run("check_labels", version, (n, 7, -100, 0), storage, wrong, bad)
+            assert bad[0] == place
+            run("check_labels", version, (n, 7, -100, 1), storage, target, bad)
+            assert bad[0] == place
+            bad[0] = -1
+            run("check_labels", version, (n, 7, -100, 1), storage, wrong, bad)
             assert bad[0] == place
 
 
@@ -129,9 +135,9 @@ def test_bad_input_is_refused():
         ops.cross_entropy(x, np.array([0, 1, 3, -1]))
     with pytest.raises(ShapeError, match=r"input \(4, 3\) needs a target of shape \(4,\), got \(3,\)"):
         ops.cross_entropy(x, np.array([0, 1, 2]))
-    with pytest.raises(NotSupported, match="class indices"):
-        ops.cross_entropy(x, np.zeros((4, 3), np.float32))
-    with pytest.raises(DTypeError, match="int64 class indices, got int32"):
+    with pytest.raises(ShapeError, match=r"needs a target of shape \(4, 3\), got \(4,\)"):
+        ops.cross_entropy(x, np.zeros(4, np.float32))
+    with pytest.raises(DTypeError, match="int64 class indices or probabilities of the input's type, got int32"):
         ops.cross_entropy(x, Tensor(np.zeros(4, np.int32)))
     with pytest.raises(ValueError, match="reduction must be"):
         ops.cross_entropy(x, np.zeros(4, int), reduction="average")
@@ -139,3 +145,81 @@ def test_bad_input_is_refused():
         ops.cross_entropy(x, np.zeros(4, int), label_smoothing=1.5)
     with pytest.raises(ShapeError, match=r"weight must have shape \(3,\), got \(4,\)"):
         ops.cross_entropy(x, np.zeros(4, int), Tensor(np.ones(4, np.float32)))
+
+
+# ---- class probabilities ----
+
+
+def soft_case(rows, classes, storage, weighted):
+    x, _, weight, wide = case(rows, classes, storage, weighted)
+    t = rng(5).random((rows, classes))
+    return x, (t / t.sum(1, keepdims=True)).astype(DTYPES[storage]), weight, wide
+
+
+@pytest.mark.parametrize("version, storage", versions("soft_cross_entropy_forward"))
+@pytest.mark.parametrize("weighted, smoothing", [(False, 0.0), (True, 0.3)])
+def test_probabilities_forward_and_backward(version, storage, weighted, smoothing):
+    for rows, classes in ((1, 1), (7, 33), (3, 1000), (131, 21), (0, 4)):
+        x, t, weight, wide = soft_case(rows, classes, storage, weighted)
+        loss, log_sum, mass = (np.full(rows, np.nan, wide) for _ in range(3))
+        arrays = (x, t, weight)
+        run("soft_cross_entropy_forward", version, (rows, classes, smoothing), storage, *arrays, loss, log_sum, mass)
+        unit = 60 * EPS[wide.name]
+        np.testing.assert_allclose(loss, reference.soft_cross_entropy(x, t, weight, smoothing), unit, unit)
+        for rowwise, accumulate in ((0, 0), (1, 1)):
+            dloss = normal(rows if rowwise else 1, wide.name, 5)
+            g = np.broadcast_to(dloss / 2.5, rows).astype(np.float64)
+            gradients = [np.ones_like(x), np.ones_like(x)]
+            numbers = (rows, classes, accumulate, accumulate, rowwise, smoothing, 2.5)
+            arrays = (dloss, x, t, weight, log_sum, mass, *gradients)
+            run("soft_cross_entropy_backward", version, numbers, storage, *arrays)
+            for d, e in zip(gradients, reference.soft_cross_entropy_backward(g, x, t, weight, smoothing), strict=True):
+                bound = unit * (np.abs(g)[:, None] + np.abs(e)) + EPS[storage] * np.abs(accumulate + e) + 1e-7
+                assert (np.abs(d.astype(np.float64) - accumulate - e) <= bound).all()
+
+
+@on_cpu
+@pytest.mark.parametrize("version, storage", versions("soft_cross_entropy_forward"))
+def test_bits_with_probabilities_do_not_depend_on_threads(version, storage):
+    x, t, weight, wide = soft_case(150, 37, storage, True)
+    loss = np.empty((3, 150), wide)
+
+    def compute():
+        run("soft_cross_entropy_forward", version, (150, 37, 0.1), storage, x, t, weight, *loss)
+        return loss
+
+    assert_same_bits_in_any_order(compute)
+
+
+@on_cpu
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(3, 4), (4,), (2, 3, 1, 2), (2, 3, 2)], ids=str)
+def test_probabilities_and_their_gradients(reduction, shape):
+    axis = min(len(shape) - 1, 1)
+    x = Tensor(normal(shape, "float64"), True, layout="image" if len(shape) == 4 else "plain")
+    t = Tensor(rng(1).random(shape), requires_grad=True)
+    weight = Tensor(rng(2).random(shape[axis]) + 0.5)
+
+    def loss(x, t):
+        return ops.cross_entropy(x, t, weight, reduction=reduction, label_smoothing=0.2)
+
+    rows, targets = (np.moveaxis(a.numpy(), axis, -1).reshape(-1, shape[axis]) for a in (x, t))
+    losses = reference.soft_cross_entropy(rows, targets, weight.numpy(), 0.2)
+    expected = {"none": losses.reshape(shape[:axis] + shape[axis + 1 :]), "sum": losses.sum(), "mean": losses.mean()}[reduction]
+    np.testing.assert_allclose(loss(x, t).numpy(), expected, rtol=1e-12)
+    assert pycnn.gradcheck(loss, (x, t))
+
+
+@on_cpu
+def test_labels_on_a_device_are_checked_when_a_result_is_read(monkeypatch):
+    """The CPU stands in for a GPU: it is told that reading has to wait."""
+    backend = backends.cpu()
+    monkeypatch.setattr(backends.Backend, "reads_are_free", False)
+    monkeypatch.setattr(backend, "checks", {})
+    x = Tensor(np.zeros((4, 3), np.float32), requires_grad=True)
+    loss = ops.cross_entropy(x, Tensor(np.array([0, 1, 3, 2])))
+    loss.backward()
+    ops.cross_entropy(x, Tensor(np.array([0, 1, 2, -100])))  # a later good one does not hide it
+    with pytest.raises(ShapeError, match="label that is no class, at place 2"):
+        loss.item()
+    assert np.isnan(loss.item()) and (x.grad.numpy()[2] == 0).all()  # reported once

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import nn
+from pycnn import Tensor, nn, ops
 from pycnn.errors import ShapeError
 
 
@@ -134,3 +134,31 @@ def test_default_init_is_pytorchs():
 def test_bad_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_layers_without_parameters_call_their_ops():
+    x, t = Tensor(np.linspace(-2, 8, 12, dtype=np.float32).reshape(3, 4)), Tensor(np.full((3, 4), 0.25, np.float32))
+    for layer, expected in (
+        (nn.LeakyReLU(0.2), ops.leaky_relu(x, 0.2)),
+        (nn.ReLU6(), ops.relu6(x)),
+        (nn.Softmax(dim=1), ops.softmax(x, 1)),
+        (nn.LogSoftmax(1), ops.log_softmax(x, 1)),
+        (nn.Identity(54, unused=1), x),
+        (nn.DropPath(0.3).eval(), x),
+    ):
+        np.testing.assert_array_equal(layer(x).numpy(), expected.numpy())
+    for layer, expected in (
+        (nn.MSELoss(reduction="sum"), ops.mse_loss(x, t, "sum")),
+        (nn.L1Loss(), ops.l1_loss(x, t)),
+        (nn.SmoothL1Loss(beta=0.5), ops.smooth_l1_loss(x, t, beta=0.5)),
+        (nn.BCEWithLogitsLoss(t, pos_weight=t), ops.binary_cross_entropy_with_logits(x, t, t, pos_weight=t)),
+        (nn.CrossEntropyLoss(), ops.cross_entropy(x, t)),
+    ):
+        np.testing.assert_array_equal(layer(x, t).numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Dropout])
+def test_in_place_is_refused(layer):
+    layer(inplace=False)
+    with pytest.raises(ValueError, match="no operations in place"):
+        layer(inplace=True)

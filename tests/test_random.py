@@ -156,3 +156,40 @@ def test_off():
 def test_bad_probability(p):
     with pytest.raises(ValueError, match="p must be a probability between 0 and 1"):
         ops.dropout(Tensor(np.zeros(3, np.float32)), p)
+
+
+# ---- stochastic depth ----
+
+
+@pytest.mark.parametrize("version, storage", versions("drop_path"), ids=lambda v: v)
+def test_paths_kept_are_the_references(version, storage):
+    seed, counter = 0x299F31D0A4093822, 0x0370734413198A2E
+    for (rows, length), p, accumulate in itertools.product([(9, 5), (4, 301), (1, 1), (0, 3)], (0.5, 0.75), (0, 1)):
+        if version == "strips" and rows == 0:
+            continue
+        keep = reference.dropout_keep((1, 1, rows), p, seed, counter, 5).reshape(rows, 1)
+        x, y = integers((rows, length), storage), integers((rows, length), storage, 1)
+        expected = np.where(keep, x.astype(np.float64) / (1 - p), 0) + accumulate * y.astype(np.float64)
+        drawn, given = np.zeros(8, np.int64), state(seed, counter)
+        run("drop_path", version, (rows, length, 5, accumulate, p), storage, x, given, y, drawn)
+        assert np.array_equal(y.astype(np.float64), expected.astype(DTYPES[storage]).astype(np.float64))
+        assert np.array_equal(drawn, given)
+
+
+def test_drop_path():
+    x = Tensor(np.ones((400, 2, 1, 3), np.float32), requires_grad=True, layout="image")
+    y = ops.drop_path(x, 0.25)
+    assert y.layout == "image" and set(np.unique(y.numpy())) == {np.float32(0), np.float32(1 / 0.75)}
+    kept = y.numpy().any((1, 2, 3))
+    assert (y.numpy().all((1, 2, 3)) == kept).all() and 250 < kept.sum() < 350
+    streams.next_step()  # the state has moved on when backward runs
+    y.backward(Tensor(np.ones(y.shape, np.float32)))
+    assert np.array_equal(x.grad.numpy(), y.numpy())
+    whole = [len(np.unique(ops.drop_path(x, 0.5, mode="batch").numpy())) for _ in range(5)]
+    assert whole == [1] * 5
+    assert ops.drop_path(x, 0.5, training=False) is x and ops.drop_path(x, 0.0) is x
+    assert (ops.drop_path(x, 1.0).numpy() == 0).all()
+    with pytest.raises(ValueError, match="p must be a probability"):
+        ops.drop_path(x, 2)
+    with pytest.raises(ValueError, match="mode must be 'row' or 'batch'"):
+        ops.drop_path(x, 0.5, mode="column")

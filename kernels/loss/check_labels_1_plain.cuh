@@ -16,7 +16,8 @@ template <class T>
 __global__ void check_labels_kernel1(const T* target, T* bad, LabelShape sh) {
   int64_t n = 0;
   while (n < sh.n && (target[n] == sh.ignore_index || (target[n] >= 0 && target[n] < sh.classes))) n++;
-  bad[0] = n < sh.n ? n : -1;
+  if (sh.keep && bad[0] >= 0 && bad[0] < n) return;
+  if (!sh.keep || n < sh.n) bad[0] = n < sh.n ? n : -1;
 }
 
 template <class T>

@@ -3,7 +3,7 @@ Range check of class labels, version 2: check_labels_1_plain with a strip of lab
 
 Math      bad = the first n whose label is neither ignore_index nor in [0, classes), or -1
 Memory    target: n   bad: 1, in between the first bad place as an unsigned number, so that -1 is larger than all
-Threads   1. one sets bad to -1   2. a strip of labels each; whoever finds a bad one lowers bad atomically: a minimum of
+Threads   1. unless bad is kept, one sets it to -1   2. a strip of labels each; whoever finds a bad one lowers bad atomically: a minimum of
           integers is the same in every order
 Limit     memory bandwidth
 Next      -
@@ -40,7 +40,7 @@ __global__ void check_labels_kernel2(const T* target, T* bad, LabelShape sh) {
 template <class T>
 void check_labels2(const Plan& plan, Array target, Array bad) {
   const auto& sh = plan.problem<LabelShape>();
-  launch<no_bad_label_kernel2<T>>({1, 1}, bad.as<T>());
+  if (!sh.keep) launch<no_bad_label_kernel2<T>>({1, 1}, bad.as<T>());
   launch<check_labels_kernel2<T>>({grid_size(ceil_div(sh.n, 256 * kLabelStrip)), 256}, target.as<const T>(), bad.as<T>(), sh);
 }
 

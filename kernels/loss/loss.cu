@@ -1,6 +1,8 @@
 // Losses: what they require of their arrays, and which version is the default.
 #include "loss.h"
 
+#include "soft_cross_entropy.h"
+
 namespace pycnn {
 
 static void check_loss(int64_t rows, int64_t classes, double label_smoothing) {
@@ -33,6 +35,34 @@ Signature CrossEntropyBackward::signature(const CrossEntropyBackwardShape& p, DT
 }
 void CrossEntropyBackward::check(const CrossEntropyBackwardShape& p) { check_loss(p.rows, p.classes, p.label_smoothing); }
 Preference CrossEntropyBackward::prefer(const CrossEntropyBackwardShape&, const Request& request) { return prefer_loss(request); }
+
+Signature SoftCrossEntropyForward::signature(const SoftCrossEntropyShape& p, DType t) {
+  const DType a = accumulator_of(t);
+  return {flat_in("logits", t, p.rows * p.classes),
+          flat_in("target", t, p.rows * p.classes),
+          optional(flat_in("weight", a, p.classes)),
+          flat_out("loss", a, p.rows),
+          flat_out("log_sum", a, p.rows),
+          flat_out("mass", a, p.rows)};
+}
+void SoftCrossEntropyForward::check(const SoftCrossEntropyShape& p) { check_loss(p.rows, p.classes, p.label_smoothing); }
+Preference SoftCrossEntropyForward::prefer(const SoftCrossEntropyShape&, const Request& request) { return prefer_loss(request); }
+
+Signature SoftCrossEntropyBackward::signature(const SoftCrossEntropyBackwardShape& p, DType t) {
+  const DType a = accumulator_of(t);
+  return {flat_in("dloss", a, p.rowwise ? p.rows : 1),
+          flat_in("logits", t, p.rows * p.classes),
+          flat_in("target", t, p.rows * p.classes),
+          optional(flat_in("weight", a, p.classes)),
+          flat_in("log_sum", a, p.rows),
+          flat_in("mass", a, p.rows),
+          optional(flat_out("dlogits", t, p.rows * p.classes)),
+          optional(flat_out("dtarget", t, p.rows * p.classes))};
+}
+void SoftCrossEntropyBackward::check(const SoftCrossEntropyBackwardShape& p) { check_loss(p.rows, p.classes, p.label_smoothing); }
+Preference SoftCrossEntropyBackward::prefer(const SoftCrossEntropyBackwardShape&, const Request& request) {
+  return prefer_loss(request);
+}
 
 Signature CheckLabels::signature(const LabelShape& p, DType) {
   return {flat_in("target", DType::i64, p.n), flat_out("bad", DType::i64, 1)};

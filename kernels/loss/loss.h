@@ -45,10 +45,12 @@ struct CrossEntropyBackward {
 
 struct LabelShape {
   int64_t n, classes, ignore_index;
-  static constexpr const char* names = "n classes ignore_index";
+  int64_t keep;  // 1: what bad held before counts too, so that one check after many calls is enough
+  static constexpr const char* names = "n classes ignore_index keep";
 };
 
-// bad[0] = the first n whose label is neither ignore_index nor in [0, classes), or -1. Storage int64.
+// bad[0] = the first n whose label is neither ignore_index nor in [0, classes), or -1. With keep the least of these and of the
+// one it holds. Storage int64.
 struct CheckLabels {
   static constexpr const char* name = "check_labels";
   using Problem = LabelShape;

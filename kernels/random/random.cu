@@ -1,6 +1,8 @@
 // Random ops: what they require of their arrays, and which version is the default.
 #include "random.h"
 
+#include "drop_path.h"
+
 namespace pycnn {
 
 void Dropout::check(const DropoutShape& sh) {
@@ -17,5 +19,15 @@ Signature Dropout::signature(const DropoutShape& sh, DType t) {
 }
 
 Preference Dropout::prefer(const DropoutShape&, const Request&) { return {"four_words", "plain"}; }
+
+void DropPath::check(const DropPathShape& sh) {
+  if (sh.rows < 0 || sh.length < 0) throw ShapeError("drop_path: negative sizes are not supported");
+  Dropout::check({1, 1, sh.rows, 0, sh.op_index, 0, sh.p});
+}
+
+Signature DropPath::signature(const DropPathShape& sh, DType t) {
+  return {flat_in("x", t, sh.rows * sh.length), in("state", DType::i64, {kStateSlots}), flat_out("y", t, sh.rows * sh.length),
+          optional(out("drawn", DType::i64, {kStateSlots}))};
+}
 
 }  // namespace pycnn

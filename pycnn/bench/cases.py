@@ -272,7 +272,30 @@ def probabilities(*shape):
     return lambda rng: rng.random(shape).astype(np.float32)
 
 
+def soft(name, *shape, **options):
+    """Cross entropy with class probabilities; their gradient too."""
+    return Case(
+        f"loss/cross_entropy_probabilities_{name}",
+        lambda F, input, target, **weight: F.cross_entropy(input, target, **weight, **options),
+        {"input": normal(*shape), "target": probabilities(*shape), "weight": positive(shape[1])},
+        constants=("weight",),
+    )
+
+
 LOSS += [
+    soft("mean", 8, 10),
+    soft("none", 8, 10, reduction="none"),
+    soft("smoothing_sum", 8, 10, reduction="sum", label_smoothing=0.2),
+    soft("pixels", 2, 5, 3, 4, label_smoothing=0.1),
+    cross_entropy("smoothing", targets(10, 8), label_smoothing=0.1),
+    cross_entropy("all_ignored", targets(10, 8, ignored=8)),
+    cross_entropy("ignore_255", lambda rng: np.array([1, 255, 3, 0, 255, 9, 2, 2]), ignore_index=255, label_smoothing=0.1),
+    Case("loss/cross_entropy_shifted", lambda F, input, target: F.cross_entropy(input + 1e16, target),
+         {"input": normal(8, 10), "target": targets(10, 8)}),
+    Case("loss/cross_entropy_pixels_weight_smoothing",
+         lambda F, input, target, weight: F.cross_entropy(input, target, weight, label_smoothing=0.1),
+         {"input": normal(2, 5, 3, 4), "target": targets(5, 2, 3, 4, ignored=3), "weight": positive(5)}, constants=("weight",)),
+] + [
     pointwise(op, reduction, make, reduction=reduction)
     for op, make in (
         ("mse_loss", normal), ("l1_loss", normal), ("smooth_l1_loss", normal),

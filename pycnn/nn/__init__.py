@@ -1,30 +1,41 @@
 """Layers and models: :class:`Module` holds parameters and calls ops."""
 
-from . import init, utils
 from ..tensor import Buffer, Parameter
+from . import init, utils
 from .layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
+    BCEWithLogitsLoss,
     Conv2d,
     ConvTranspose2d,
     CrossEntropyLoss,
     Dropout,
+    DropPath,
     Flatten,
+    Identity,
+    L1Loss,
+    LeakyReLU,
     Linear,
     LocalResponseNorm,
+    LogSoftmax,
     MaxPool2d,
     MaxUnpool2d,
+    MSELoss,
     ReLU,
+    ReLU6,
     Sigmoid,
+    SmoothL1Loss,
+    Softmax,
     Tanh,
 )
 from .module import Module, Sequential
 
 __all__ = [
-    "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d",
-    "CrossEntropyLoss", "Dropout", "Flatten", "Linear", "LocalResponseNorm", "MaxPool2d", "MaxUnpool2d", "Module", "Parameter",
-    "ReLU", "Sequential", "Sigmoid", "Tanh", "init", "utils",
+    "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d",
+    "ConvTranspose2d", "CrossEntropyLoss", "DropPath", "Dropout", "Flatten", "Identity", "L1Loss", "LeakyReLU", "Linear",
+    "LocalResponseNorm", "LogSoftmax", "MSELoss", "MaxPool2d", "MaxUnpool2d", "Module", "Parameter", "ReLU", "ReLU6",
+    "Sequential", "Sigmoid", "SmoothL1Loss", "Softmax", "Tanh", "init", "utils",
 ]  # fmt: skip

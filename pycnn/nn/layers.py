@@ -284,11 +284,43 @@ class LocalResponseNorm(Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, convention={self.convention!r}"
 
 
+def _not_in_place(inplace: bool) -> None:
+    if inplace:
+        raise ValueError("inplace=True: pycnn has no operations in place; leave it out")
+
+
 class ReLU(Module):
-    """max(x, 0), element by element."""
+    """max(x, 0), element by element. `inplace`, PyTorch's argument, must be False."""
+
+    def __init__(self, inplace: bool = False):
+        _not_in_place(inplace)
 
     def forward(self, x):
         return ops.relu(x)
+
+
+class ReLU6(Module):
+    """min(max(x, 0), 6), element by element. `inplace` must be False."""
+
+    def __init__(self, inplace: bool = False):
+        _not_in_place(inplace)
+
+    def forward(self, x):
+        return ops.relu6(x)
+
+
+class LeakyReLU(Module):
+    """x where it is positive, negative_slope · x elsewhere. `inplace` must be False."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
+        _not_in_place(inplace)
+        self.negative_slope = negative_slope
+
+    def forward(self, x):
+        return ops.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self):
+        return f"negative_slope={self.negative_slope}"
 
 
 class Tanh(Module):
@@ -305,6 +337,36 @@ class Sigmoid(Module):
         return ops.sigmoid(x)
 
 
+class Softmax(Module):
+    """Softmax along axis `dim` (see :func:`pycnn.ops.softmax`)."""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def forward(self, x):
+        return ops.softmax(x, self.dim)
+
+
+class LogSoftmax(Module):
+    """The logarithm of the softmax along axis `dim`."""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def forward(self, x):
+        return ops.log_softmax(x, self.dim)
+
+
+class Identity(Module):
+    """Its input; any arguments are ignored, as in PyTorch."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def forward(self, x):
+        return x
+
+
 class Flatten(Module):
     """Join the axes start_dim … end_dim, in C, H, W order for images."""
 
@@ -318,9 +380,10 @@ class Flatten(Module):
 class Dropout(Module):
     """While training, zero each element with probability p and scale the others by 1 / (1 - p) (Srivastava et al. 2014)."""
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: float = 0.5, inplace: bool = False):
         if not 0 <= p <= 1:
             raise ValueError(f"p must be a probability between 0 and 1, got {p}")
+        _not_in_place(inplace)
         self.p = p
 
     def forward(self, x):
@@ -330,8 +393,23 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
+class DropPath(Module):
+    """While training, drop whole samples with probability p: stochastic depth (see :func:`pycnn.ops.drop_path`)."""
+
+    def __init__(self, p: float = 0.5, mode: str = "row"):
+        if not 0 <= p <= 1:
+            raise ValueError(f"p must be a probability between 0 and 1, got {p}")
+        self.p, self.mode = p, mode
+
+    def forward(self, x):
+        return ops.drop_path(x, self.p, self.training, self.mode)
+
+    def extra_repr(self):
+        return f"p={self.p}, mode={self.mode!r}"
+
+
 class CrossEntropyLoss(Module):
-    """Softmax and negative log-likelihood in one.  input: (N, classes)  target: (N,) int64.
+    """Softmax and negative log-likelihood in one.  input: (N, classes, ...)  target: (N, ...) int64, or the input's shape.
 
     The arguments are those of :func:`pycnn.ops.cross_entropy`.
     """
@@ -348,3 +426,43 @@ class CrossEntropyLoss(Module):
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
         )
+
+
+class MSELoss(Module):
+    """(input - target)² and its mean or sum (see :func:`pycnn.ops.mse_loss`)."""
+
+    def __init__(self, *, reduction: str = "mean"):
+        self.reduction = reduction
+
+    def forward(self, input, target):
+        return ops.mse_loss(input, target, self.reduction)
+
+
+class L1Loss(Module):
+    """|input - target| and its mean or sum."""
+
+    def __init__(self, *, reduction: str = "mean"):
+        self.reduction = reduction
+
+    def forward(self, input, target):
+        return ops.l1_loss(input, target, self.reduction)
+
+
+class SmoothL1Loss(Module):
+    """A parabola up to |input - target| = beta, a line beyond (see :func:`pycnn.ops.smooth_l1_loss`)."""
+
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0):
+        self.reduction, self.beta = reduction, beta
+
+    def forward(self, input, target):
+        return ops.smooth_l1_loss(input, target, self.reduction, self.beta)
+
+
+class BCEWithLogitsLoss(Module):
+    """Cross entropy of independent probabilities (see :func:`pycnn.ops.binary_cross_entropy_with_logits`)."""
+
+    def __init__(self, weight=None, *, reduction: str = "mean", pos_weight=None):
+        self.weight, self.reduction, self.pos_weight = weight, reduction, pos_weight
+
+    def forward(self, input, target):
+        return ops.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)

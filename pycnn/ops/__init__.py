@@ -15,7 +15,7 @@ from .local_response_norm import l2_normalize, local_response_norm, normalize
 from .loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, smooth_l1_loss
 from .normalization import batch_norm
 from .pool2d import avg_pool2d, max_pool2d
-from .random import dropout
+from .random import drop_path, dropout
 from .reduce import argmax, max, mean, sum
 from .shape import cast, flatten, permute, reshape, transpose
 from .softmax import log_softmax, softmax
@@ -29,14 +29,13 @@ Tensor.__add__, Tensor.__sub__, Tensor.__mul__, Tensor.__truediv__ = add, sub, m
 Tensor.__radd__, Tensor.__rmul__ = add, mul
 Tensor.__rsub__ = lambda self, other: sub(other, self)
 Tensor.__rtruediv__ = lambda self, other: div(other, self)
-Tensor.__neg__, Tensor.__matmul__ = neg, matmul
 Tensor.__neg__, Tensor.__matmul__, Tensor.__pow__, Tensor.__abs__ = neg, matmul, pow, abs
 
 __all__ = [
     "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "argmax", "avg_pool2d", "batch_norm",
     "binary_cross_entropy_with_logits", "bn_conv", "cast", "clamp", "conv2d", "conv_bn", "conv_transpose2d", "cross_entropy",
-    "div", "dropout", "exp", "flatten", "l1_loss", "l2_normalize", "leaky_relu", "linear", "local_response_norm", "log",
-    "log_softmax", "matmul", "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "neg",
+    "div", "drop_path", "dropout", "exp", "flatten", "l1_loss", "l2_normalize", "leaky_relu", "linear", "local_response_norm",
+    "log", "log_softmax", "matmul", "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "neg",
     "normalize", "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid", "smooth_l1_loss", "softmax",
     "sqrt", "square", "sub", "sum", "tanh", "transpose",
 ]  # fmt: skip

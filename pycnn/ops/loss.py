@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from ..errors import DTypeError, NotSupported, ShapeError
+from ..errors import DTypeError, ShapeError
 from ..tensor import Function, Tensor
 from .elementwise import broadcast_shapes, mul
 from .shape import as_image, cast_array, transpose
@@ -21,22 +23,8 @@ class _CrossEntropy(Function):
         self.target_shape, self.reduction = target_shape, reduction
         self.ignore_index, self.label_smoothing = ignore_index, float(label_smoothing)
 
-    def check_labels(self, target, classes):
-        """Refuse a label that is no class."""
-        bad = self.empty((1,), np.int64)
-        self.run("check_labels", (target.size, classes, self.ignore_index), target.dtype, target, bad)
-        row = int(self.backend.to_host(bad)[0])
-        if row >= 0:
-            place = tuple(int(i) for i in np.unravel_index(row, target.shape))
-            label = int(self.backend.to_host(target).reshape(-1)[row])
-            raise ShapeError(
-                f"cross_entropy: target{list(place)} is {label}, but there are {classes} classes; labels must be between 0 and "
-                f"{classes - 1}, or ignore_index = {self.ignore_index}"
-            )
-
     def forward(self, logits, target, weight):
         rows, classes = target.size, logits.shape[-1]
-        self.check_labels(target, classes)
         wide = np.dtype(np.float64 if logits.dtype == np.float64 else np.float32)
         if weight is not None:
             weight = cast_array(self.backend, weight, wide)
@@ -76,22 +64,27 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Softmax and negative log-likelihood of class indices in one.
+    """Softmax and negative log-likelihood of class indices, or of class probabilities, in one.
 
     Args:
         input: logits, (N, C), (C,), or (N, C, H, W) and (N, C, L) for one label per pixel.
-        target: int64 class indices in [0, C): (N,), (), (N, H, W) or (N, L); a Tensor or anything NumPy understands.
-        weight: a factor per class, (C,). A mean divides by the sum of the rows' weights.
-        ignore_index: rows with this label cost nothing and have no gradient.
+        target: int64 class indices in [0, C): (N,), (), (N, H, W) or (N, L); or probabilities of the classes, of the input's
+            shape and type, which may require a gradient. A Tensor or anything NumPy understands.
+        weight: a factor per class, (C,). A mean divides by the sum of the rows' weights;
+            with probabilities, by the number of rows.
+        ignore_index: rows with this label cost nothing and have no gradient; not used with probabilities.
         reduction: "mean", "sum" or "none".
         label_smoothing: this part of each label is spread evenly over all classes (Szegedy et al. 2016, section 7).
 
     Returns:
         float32 (float64 for float64 logits): a scalar, or with "none" one loss per label. A mean over no row is NaN.
 
+    Labels in the host's memory are checked before anything is launched. Those in a Tensor on a GPU are checked there, and a
+    bad one is reported when a result is next read (its loss is NaN and its gradient 0): a step does not wait for the GPU.
+
     Raises:
         ShapeError: the shapes do not fit, or a label is out of range.
-        DTypeError: target is not of an integer type.
+        DTypeError: target is neither int64 nor of the input's type.
         ValueError: there is no such reduction, or label_smoothing is not between 0 and 1.
     """
     if reduction not in ("mean", "sum", "none"):
@@ -100,34 +93,105 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
     if input.ndim == 0:
         raise ShapeError("cross_entropy: input needs an axis of classes, got a scalar")
-    target = _labels(input, target)
+    if input.ndim > 4:
+        raise ShapeError(f"cross_entropy: input has {input.ndim} axes, at most 4 are supported")
+    if not isinstance(target, Tensor) and np.asarray(target).dtype.kind == "f":
+        target = Tensor(np.asarray(target, input.dtype), device=input.device)
     axis = min(input.ndim - 1, 1)
     shape = input.shape[:axis] + input.shape[axis + 1 :]
-    if target.shape != shape:
-        raise ShapeError(f"cross_entropy: input {input.shape} needs a target of shape {shape}, got {target.shape}")
+    soft = isinstance(target, Tensor) and target.dtype == input.dtype
+    needed = input.shape if soft else shape
+    if np.shape(target) != needed:
+        raise ShapeError(f"cross_entropy: input {input.shape} needs a target of shape {needed}, got {np.shape(target)}")
     if weight is not None and weight.shape != (input.shape[axis],):
         raise ShapeError(f"cross_entropy: weight must have shape ({input.shape[axis]},), got {weight.shape}")
-    if input.ndim == 4:
-        input = as_image(input)
-    elif input.ndim > 4:
-        raise ShapeError(f"cross_entropy: input has {input.ndim} axes, at most 4 are supported")
-    elif input.ndim == 3:
-        input = transpose(input, 1, 2)
-    if weight is not None:
-        weight = weight.detach()
-    return _CrossEntropy(shape, ignore_index, reduction, label_smoothing)(input, target, weight)
+    weight = None if weight is None else weight.detach()
+    if soft:
+        function = _SoftCrossEntropy(shape, reduction, label_smoothing)
+        return function(_classes_last(input), _classes_last(target), weight)
+    target = _labels(input, target, input.shape[axis], ignore_index)
+    return _CrossEntropy(shape, ignore_index, reduction, label_smoothing)(_classes_last(input), target, weight)
 
 
-def _labels(input: Tensor, target) -> Tensor:
+def _classes_last(x: Tensor) -> Tensor:
+    """`x` with its axis of classes last in memory."""
+    return as_image(x) if x.ndim == 4 else transpose(x, 1, 2) if x.ndim == 3 else x
+
+
+def _labels(input: Tensor, target, classes: int, ignore_index: int) -> Tensor:
+    """`target` as an int64 Tensor, checked: at once where it is in the host's memory, else when a result is next read."""
     if not isinstance(target, Tensor):
-        target = np.asarray(target)
-        if target.dtype.kind in "iu":
-            target = Tensor(target.astype(np.int64), device=input.device)
-    if target.dtype.kind == "f":
-        raise NotSupported("cross_entropy: target must be class indices (int64); class probabilities are not supported")
+        target = Tensor(np.asarray(target, np.int64), device="cpu")
     if target.dtype != np.int64:
-        raise DTypeError(f"cross_entropy: target must be int64 class indices, got {target.dtype}")
-    return target
+        raise DTypeError(
+            f"cross_entropy: target must be int64 class indices or probabilities of the input's type, got {target.dtype}"
+        )
+    backend = target.backend
+    problem = (target.size, classes, ignore_index)
+    if backend.reads_are_free:
+        bad = backend.empty((1,), np.int64)
+        backend.run("check_labels", (*problem, 0), target.dtype, target.data, bad)
+        if bad[0] >= 0:
+            place = np.unravel_index(bad[0], target.shape)
+            raise ShapeError(
+                f"cross_entropy: target{[int(i) for i in place]} is {target.numpy()[place]}, but there are {classes} classes; "
+                f"labels must be between 0 and {classes - 1}, or ignore_index = {ignore_index}"
+            )
+    else:
+        if "labels" not in backend.checks:
+            backend.checks["labels"] = _LabelCheck(backend)
+        backend.run("check_labels", (*problem, 1), target.dtype, target.data, backend.checks["labels"].bad)
+    return target.to(input.device)
+
+
+class _LabelCheck:
+    """A device's memory of labels out of range: a step needs no wait for it and can be captured as a graph."""
+
+    def __init__(self, backend):
+        self.backend, self.bad = backend, backend.to_device(np.full(1, -1, np.int64))
+
+    def __call__(self):
+        place = int(self.backend.read(self.bad)[0])
+        if place >= 0:
+            self.backend.write(self.bad, np.full(1, -1, np.int64))
+            raise ShapeError(
+                f"cross_entropy: a target since the last read had a label that is no class, at place {place} in C order; "
+                "its loss is NaN and its gradient 0"
+            )
+
+
+class _SoftCrossEntropy(Function):
+    """logits, target: rows of classes (the last axis)  weight: classes or None."""
+
+    layout = "plain"
+
+    def __init__(self, shape, reduction, label_smoothing):
+        self.shape, self.reduction, self.label_smoothing = shape, reduction, float(label_smoothing)
+
+    def forward(self, logits, target, weight):
+        rows, classes = math.prod(self.shape), logits.shape[-1]
+        wide = np.dtype(np.float64 if logits.dtype == np.float64 else np.float32)
+        if weight is not None:
+            weight = cast_array(self.backend, weight, wide)
+        terms, log_sum, mass = (self.empty((rows,), wide) for _ in range(3))
+        problem = (rows, classes, self.label_smoothing)
+        self.run("soft_cross_entropy_forward", problem, logits.dtype, logits, target, weight, terms, log_sum, mass)
+        self.save(logits, target, weight, log_sum, mass)
+        self.divisor = float(rows) if self.reduction == "mean" else 1.0
+        if self.reduction == "none":
+            return terms.reshape(self.shape)
+        loss = self.empty((), wide)
+        self.run("sum", (1, rows, 1, 0, 0, self.divisor), wide, terms, loss)
+        return loss
+
+    def backward(self, dloss):
+        logits, target, weight, log_sum, mass = self.saved
+        buffers = [self.grad_buffer(i) if self.needs[i] else (None, False) for i in range(2)]
+        (dlogits, add), (dtarget, add_target) = buffers
+        rowwise = int(self.reduction == "none")
+        numbers = (log_sum.size, logits.shape[-1], int(add), int(add_target), rowwise, self.label_smoothing, self.divisor)
+        arrays = (dloss, logits, target, weight, log_sum, mass, dlogits, dtarget)
+        self.run("soft_cross_entropy_backward", numbers, logits.dtype, *arrays)
 
 
 class _PointwiseLoss(Function):

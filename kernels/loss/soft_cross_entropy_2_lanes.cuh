@@ -1,0 +1,97 @@
+/*
+Softmax cross entropy with class probabilities, forward and backward, version 2: soft_cross_entropy_1_plain with 16
+running values a thread.
+
+Math      L = log of the sum over c of exp(x[c])      m[c] = w[c] ((1 - s) t[c] + s / C)      loss = sum over c of m[c] (L - x[c])
+          dx[c] = g (exp(x[c] - L) * (sum of m) - m[c])          dt[c] = g (1 - s) w[c] (L - x[c])
+Memory    logits, target and their gradients: rows,classes   loss, log_sum, mass (the sum of m): rows
+Threads   one row each; the 16 values are independent, so that a CPU computes them in vectors
+Limit     on a GPU neighbouring threads still read elements a whole row apart
+Next      soft_cross_entropy_3_warp.cuh gives a row to a warp
+Storage   float half bfloat16 double
+*/
+#include "../softmax/row.h"
+#include "soft_cross_entropy.h"
+
+namespace pycnn {
+
+// Of the classes from c on: logits, probabilities and weights; past the row's end L, 0 and 0.
+template <class T, class A>
+struct SoftLanes {
+  A x[kRowValues], t[kRowValues], w[kRowValues];
+  __device__ __forceinline__ SoftLanes(const T* logits, const T* target, const A* weight, int64_t c, int64_t n, A L) {
+    load_row(logits + c, n - c, L, x);
+    load_row(target + c, n - c, A(0), t);
+    LANES for (int j = 0; j < kRowValues; j++) w[j] = j < n - c ? A(1) : A(0);
+    if (weight) load_row(weight + c, n - c, A(0), w);
+  }
+};
+
+template <class T, class A = Accumulator<T>>
+__global__ void soft_forward_kernel2(const T* x, const T* t, const A* weight, A* loss, A* log_sum, A* mass,
+                                     SoftCrossEntropyShape sh) {
+  const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
+  if (row >= sh.rows) return;
+  const A s = A(sh.label_smoothing);
+  x += row * n, t += row * n;
+  const A most = row_max<A>(x, n), L = most + math::log(row_sum_exp(x, n, most));
+  A total[kRowValues], labels[kRowValues];
+  LANES for (int j = 0; j < kRowValues; j++) total[j] = labels[j] = 0;
+  for (int64_t c = 0; c < n; c += kRowValues) {
+    const SoftLanes<T, A> lanes(x, t, weight, c, n, L);
+    LANES for (int j = 0; j < kRowValues; j++) {
+      const A m = soft_label(lanes.t[j], lanes.w[j], s, n);
+      total[j] += m * (L - lanes.x[j]);
+      labels[j] += m;
+    }
+  }
+  loss[row] = lane_sum(total), log_sum[row] = L, mass[row] = lane_sum(labels);
+}
+
+template <class T, class A = Accumulator<T>>
+__global__ void soft_backward_kernel2(const A* dloss, const T* x, const T* t, const A* weight, const A* log_sum, const A* mass,
+                                      T* dx, T* dt, SoftCrossEntropyBackwardShape sh) {
+  const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
+  if (row >= sh.rows) return;
+  const A s = A(sh.label_smoothing);
+  x += row * n, t += row * n;
+  const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), L = log_sum[row], all = mass[row];
+  for (int64_t c = 0; c < n; c += kRowValues) {
+    const SoftLanes<T, A> lanes(x, t, weight, c, n, L);
+    A value[kRowValues];
+    if (dx) {
+      LANES for (int j = 0; j < kRowValues; j++) value[j] =
+          g * (math::exp(lanes.x[j] - L) * all - soft_label(lanes.t[j], lanes.w[j], s, n));
+      store_row(dx + row * n + c, n - c, sh.accumulate != 0, value);
+    }
+    if (dt) {
+      LANES for (int j = 0; j < kRowValues; j++) value[j] = g * (A(1) - s) * lanes.w[j] * (L - lanes.x[j]);
+      store_row(dt + row * n + c, n - c, sh.accumulate_target != 0, value);
+    }
+  }
+}
+
+template <class T, class A = Accumulator<T>>
+void soft_cross_entropy_forward2(const Plan& plan, Array x, Array t, Array weight, Array loss, Array log_sum, Array mass) {
+  const auto& sh = plan.problem<SoftCrossEntropyShape>();
+  const unsigned block = rows_per_block(sh.classes);
+  launch<soft_forward_kernel2<T>>({grid_size(ceil_div(sh.rows, block)), block}, x.as<const T>(), t.as<const T>(),
+                                  weight.as<const A>(), loss.as<A>(), log_sum.as<A>(), mass.as<A>(), sh);
+}
+
+template <class T, class A = Accumulator<T>>
+void soft_cross_entropy_backward2(const Plan& plan, Array dloss, Array x, Array t, Array weight, Array log_sum, Array mass,
+                                  Array dx, Array dt) {
+  const auto& sh = plan.problem<SoftCrossEntropyBackwardShape>();
+  const unsigned block = rows_per_block(sh.classes);
+  launch<soft_backward_kernel2<T>>({grid_size(ceil_div(sh.rows, block)), block}, dloss.as<const A>(), x.as<const T>(),
+                                   t.as<const T>(), weight.as<const A>(), log_sum.as<const A>(), mass.as<const A>(), dx.as<T>(),
+                                   dt.as<T>(), sh);
+}
+
+REGISTER_VERSION(SoftCrossEntropyForward, lanes, 2, "one thread per row, 16 running values", supports_all<SoftCrossEntropyShape>,
+                 soft_cross_entropy_forward2<STORAGE>);
+REGISTER_VERSION(SoftCrossEntropyBackward, lanes, 2, "one thread per row, 16 running values",
+                 supports_all<SoftCrossEntropyBackwardShape>, soft_cross_entropy_backward2<STORAGE>);
+
+}  // namespace pycnn
