@@ -338,12 +338,15 @@ def square(input: Tensor) -> Tensor:
 def pow(input: Tensor, exponent: float) -> Tensor:
     """input to the power of a number; NaN where input is negative and the exponent no integer.
 
+    Exponents 2, 1/2, -1/2 and -1 are :func:`square`, :func:`sqrt`, :func:`rsqrt` and :func:`reciprocal`.
+
     Raises:
         DTypeError: the exponent is no number.
     """
     if not isinstance(exponent, int | float | np.integer | np.floating):
         raise DTypeError(f"pow: exponent must be a number, got a {type(exponent).__name__}")
-    return _Square()(input) if exponent == 2 else _Pow(exponent)(input)
+    exact = {2: _Square, 0.5: _Sqrt, -0.5: _Rsqrt, -1: _Reciprocal}  # as in PyTorch
+    return exact[exponent]()(input) if exponent in exact else _Pow(exponent)(input)
 
 
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
