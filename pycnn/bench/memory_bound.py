@@ -528,6 +528,62 @@ def _relu_backward(dx, x):
     return worst(dx, np.where(x > 0, upstream(x.shape), 0).astype(np.float64), 0.0, 1)
 
 
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _softmax(x):
+    return np.exp(x.astype(np.float64) - _log_sum(x))
+
+
+def _softmax_backward(dx, x):
+    y, dy = _softmax(x), upstream(x.shape).astype(np.float64)
+    inner = (dy * y).sum(1, keepdims=True)
+    return worst(dx, y * (dy - inner), (y * (np.abs(dy) + 1)) ** 2, 64)
+
+
+def _sigmoid_backward(dx, x):
+    y, dy = _sigmoid(x.astype(np.float64)), upstream(x.shape)
+    return worst(dx, dy * (1 - y) * y, dy.astype(np.float64) ** 2, 4)
+
+
+def _leaky_backward(dx, x):
+    return worst(dx, np.where(x > 0, 1, np.float32(0.1)) * upstream(x.shape).astype(np.float64), 0.0, 1)
+
+
+def _smooth_l1(loss, x, t):
+    d = np.abs(x.astype(np.float64) - t)
+    terms = np.where(d < 1, d * d / 2, d - 0.5)
+    return worst(loss, terms.mean(), np.sum((terms / x.size) ** 2), x.size)
+
+
+def _binary(loss, x, t):
+    terms = np.logaddexp(0, x.astype(np.float64)) - x.astype(np.float64) * t
+    return worst(loss, terms.mean(), np.sum((terms / x.size) ** 2), x.size)
+
+
+def _smooth_l1_backward(dx, x, t):
+    expected = np.clip(x.astype(np.float64) - t, -1, 1) * upstream(()) / x.size
+    return worst(dx, expected, expected**2 + (2.0**-24 / x.size) ** 2, 4)
+
+
+def _binary_backward(dx, x, t):
+    expected = (_sigmoid(x.astype(np.float64)) - t) * upstream(()) / x.size
+    return worst(dx, expected, expected**2 + ((1 + np.abs(t)) * upstream(()) / x.size) ** 2, 4)
+
+
+def _smooth(F, x, t):
+    return F.smooth_l1_loss(x, t)
+
+
+def _logits(F, x, t):
+    return F.binary_cross_entropy_with_logits(x, t)
+
+
+def _leaky(F, x):
+    return F.leaky_relu(x, 0.1)
+
+
 ROWS: dict[str, MemoryRow] = {
     "copy": MemoryRow("copy", _passes(2), copy),
     "relu forward": _row("relu", _passes(2), _relu, _elementwise(lambda x: np.maximum(x, 0))),
@@ -577,4 +633,22 @@ ROWS: dict[str, MemoryRow] = {
     ),
     "sgd with momentum": MemoryRow("sgd", _optimizer_bytes(5), sgd),
     "adam": MemoryRow("adam", _optimizer_bytes(7), adam),
+    "leaky relu forward": _row("leaky_relu", _passes(2), _leaky, _elementwise(lambda x: np.where(x > 0, x, x * np.float32(0.1)))),
+    "leaky relu backward": _row("leaky_relu_backward", _passes(3), _leaky, _leaky_backward, gradient=True),
+    "sigmoid forward": _row("sigmoid", _passes(2), lambda F, x: F.sigmoid(x), _elementwise(_sigmoid)),
+    "sigmoid backward": _row("sigmoid_backward", _passes(3), lambda F, x: F.sigmoid(x), _sigmoid_backward, gradient=True),
+    "softmax forward": _row(
+        "softmax_forward", _logit_bytes(2), lambda F, x, _: F.softmax(x, 1),
+        lambda y, x, _: worst(y, _softmax(x), _softmax(x) ** 2, 64), logits, image=False
+    ),
+    "softmax backward": _row(
+        "softmax_backward", _logit_bytes(3), lambda F, x, _: F.softmax(x, 1), lambda dx, x, _: _softmax_backward(dx, x), logits,
+        gradient=True, image=False
+    ),
+    "smooth l1 forward": _row("smooth_l1_loss_forward", _passes(2), _smooth, _smooth_l1, two_images),
+    "smooth l1 backward": _row("smooth_l1_loss_backward", _passes(3), _smooth, _smooth_l1_backward, two_images, gradient=True),
+    "binary cross entropy forward": _row("bce_with_logits_forward", _passes(2), _logits, _binary, two_images),
+    "binary cross entropy backward": _row(
+        "bce_with_logits_backward", _passes(3), _logits, _binary_backward, two_images, gradient=True
+    ),
 }  # fmt: skip
