@@ -51,7 +51,7 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<SoftCrossEntropyForward, SoftCrossEntropyBackward>();
     append<PointwiseLossForward>(PointwiseLosses{});
     append<PointwiseLossBackward>(PointwiseLosses{});
-    append<StridedCopy, Cast, Fill>();
+    append<StridedCopy, CopyRows, Cast, Fill>();
     append<Sgd, Adam, AdamCorrections, AdvanceStep>();
     append<MaxPool2dForward, MaxPool2dBackward, MaxPool2dIndices, AvgPool2dForward, AvgPool2dBackward>();
     append<AdaptiveAvgPool2dForward, AdaptiveAvgPool2dBackward, AdaptiveMaxPool2dForward, AdaptiveMaxPool2dBackward>();

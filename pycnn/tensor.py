@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
+from collections.abc import Sequence
 from contextvars import ContextVar
 
 import numpy as np
@@ -66,6 +67,42 @@ def to_memory(array, layout: str):
 def to_logical(array, layout: str):
     """A memory array in logical order, as a view."""
     return array.transpose(0, 3, 1, 2) if layout == "image" else array
+
+
+# ---- slices of channels ---------------------------------------------------------------------------------------------
+#
+# An array (a Tensor's, or a gradient) is dense, in C order of its memory axes, or a view of channels of a wider array: then one
+# stride differs, the pitch from pixel to pixel. `split` and `narrow` make such views in forward, `concat` in backward, so that no
+# element moves. A Function names the inputs that it takes as slices in `takes_slices` (and then gets gradients as slices, too);
+# all others are handed dense copies, made by :func:`dense` each time and kept nowhere. Gradient buffers are always dense.
+
+
+def copy_rows(backend, x, y, accumulate: bool = False) -> None:
+    """y = x or y += x, where both have one shape and each may be a slice of channels."""
+    if not x.size:
+        return
+    if x.dtype.kind in "iu" and x.itemsize > 1:  # moved as floats of the same size
+        x, y = (array.view(f"f{array.itemsize}") for array in (x, y))
+    channels = x.shape[-1]
+    x, y = x.reshape(-1, channels), y.reshape(-1, channels)
+    backend.run("copy_rows", (len(x), channels, int(accumulate)), x.dtype, x, y)
+
+
+def dense(backend, array):
+    """`array` itself, or a dense copy of it if it is a slice of channels."""
+    if array.flags.c_contiguous:
+        return array
+    copy = backend.empty(array.shape, array.dtype)
+    copy_rows(backend, array, copy)
+    return copy
+
+
+def _add_gradient(backend, array, buffer, accumulate: bool) -> None:
+    """Write or add a gradient, perhaps a slice, into a dense buffer."""
+    if array.flags.c_contiguous:
+        backend.run("copy", (array.size, int(accumulate)), array.dtype, array, buffer)
+    else:
+        copy_rows(backend, array, buffer, accumulate)
 
 
 class Tensor:
@@ -189,17 +226,18 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """Its values on the host, in logical order. A CPU Tensor shares its memory (an image as a transposed view), and whoever
-        writes into it writes into the Tensor; a Tensor on a GPU is copied. Other than PyTorch's, it may require a gradient."""
-        return to_logical(self.backend.to_host(self.data), self.layout)
+        writes into it writes into the Tensor; a slice of channels, and a Tensor on a GPU, is copied. Other than PyTorch's, it may
+        require a gradient."""
+        return to_logical(self.backend.to_host(dense(self.backend, self.data)), self.layout)
 
     def __array__(self, dtype=None, copy=None):
         """For ``np.asarray(tensor)`` and ``np.array(tensor)``.
 
         Raises:
-            ValueError: `copy` is False, but the Tensor is on a GPU or of another type.
+            ValueError: `copy` is False, but the Tensor is on a GPU, a slice of channels or of another type.
         """
         array = self.numpy()
-        moved = self.backend is not backends.cpu()
+        moved = self.backend is not backends.cpu() or not self.data.flags.c_contiguous
         if copy is False and (moved or dtype not in (None, array.dtype)):
             raise ValueError(f"a Tensor of {self.dtype} on {self.device} cannot become a NumPy array of {dtype} without a copy")
         if copy and not moved:
@@ -267,7 +305,8 @@ class Tensor:
         target = backends.get(device)
         if target is self.backend:
             return self
-        return Tensor.from_memory(target.to_device(self.backend.to_host(self.data)), self.layout, self.requires_grad)
+        array = target.to_device(self.backend.to_host(dense(self.backend, self.data)))
+        return Tensor.from_memory(array, self.layout, self.requires_grad)
 
     # ---- gradients ----
 
@@ -305,7 +344,7 @@ class Tensor:
     def _grad_buffer(self, _index):
         if self._grad_ready and self._grad_shared:
             shared, self._grad = self._grad, self.backend.empty(self.data.shape, self.data.dtype)
-            self.backend.run("copy", (shared.size, 0), shared.dtype, shared, self._grad)
+            _add_gradient(self.backend, shared, self._grad, False)
             self._grad_shared = False
             return self._grad, True
         if self._grad is None:
@@ -318,7 +357,7 @@ class Tensor:
             self._grad, self._grad_ready, self._grad_shared = array, True, True
         else:
             buffer, accumulate = self._grad_buffer(index)
-            self.backend.run("copy", (array.size, int(accumulate)), array.dtype, array, buffer)
+            _add_gradient(self.backend, array, buffer, accumulate)
 
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
         """Compute the gradient of this Tensor with respect to every leaf that requires one and add it to ``leaf.grad``.
@@ -406,6 +445,7 @@ class Function:
     """
 
     layout: str | None = None  # of the outputs; None: the first input's
+    takes_slices: Sequence[int] = ()  # inputs that may be slices of channels; if any, so may be the gradients that arrive
     edges: tuple = ()
     saved: tuple = ()
     freed = False
@@ -433,7 +473,11 @@ class Function:
                 )
         recording = _grad_enabled.get() and any(t is not None and t.requires_grad for t in inputs)
         self.needs = tuple(recording and t is not None and t.requires_grad for t in inputs)
-        outputs = self.forward(*[None if t is None else t.data for t in inputs])
+        arrays = [None if t is None else t.data for t in inputs]
+        for i, array in enumerate(arrays):
+            if array is not None and not array.flags.c_contiguous and i not in self.takes_slices:
+                arrays[i] = dense(backend, array)
+        outputs = self.forward(*arrays)
         layout = self.layout or first.layout
         results = outputs if isinstance(outputs, tuple) else (outputs,)
         if recording:
@@ -492,7 +536,7 @@ class Function:
             self.shared[index] = False
             if held is None:
                 return fresh, False
-            self.backend.run("copy", (held.size, 0), held.dtype, held, fresh)
+            _add_gradient(self.backend, held, fresh, False)
         return self.grads[index], True
 
     def _pass_grad(self, index, array):
@@ -500,7 +544,7 @@ class Function:
             self.grads[index], self.shared[index] = array, True
         else:
             buffer, _ = self._grad_buffer(index)
-            self.backend.run("copy", (array.size, 1), array.dtype, array, buffer)
+            _add_gradient(self.backend, array, buffer, True)
 
     def _run_backward(self, retain_graph: bool) -> None:
         for parameter, changes in self.changes:
@@ -508,6 +552,8 @@ class Function:
                 raise GraphError(f"backward: a parameter of shape {parameter.shape} was changed after {self.name} used it")
         grads, self.grads = self.grads, [None] * len(self.grads)
         self.shared = [False] * len(self.grads)
+        if not self.takes_slices:
+            grads = [None if g is None else dense(self.backend, g) for g in grads]
         if any(g is not None for g in grads):
             self.backward(*grads)
 

@@ -11,7 +11,7 @@ import pycnn
 from pycnn import backend as backends
 
 EPS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float64": 2.0**-53}
-DTYPES = {name: np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name)) for name in (*EPS, "int64")}
+DTYPES = {name: np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name)) for name in (*EPS, "int64", "uint8")}
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -10,7 +10,14 @@ from pycnn import backend as backends
 
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 FILES = sorted(p for p in KERNELS.glob("*/*.cuh") if re.search(r"_\d+_|_host$", p.stem))
-STORAGE = {"float": "float32", "half": "float16", "bfloat16": "bfloat16", "double": "float64", "int64_t": "int64"}
+STORAGE = {
+    "float": "float32",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "double": "float64",
+    "int64_t": "int64",
+    "uint8_t": "uint8",
+}
 LINES = ("Math", "Memory", "Threads", "Limit", "Next", "Storage")
 
 

@@ -1,4 +1,4 @@
-// Strided copies, casts and fills: what they require, and which version is the default.
+// Strided copies, copies of rows, casts and fills: what they require, and which version is the default.
 #include "shape.h"
 
 namespace pycnn {
@@ -22,6 +22,10 @@ Strided<2> StridedCopyShape::strided() const {
 Preference StridedCopy::prefer(const StridedCopyShape&, const Request& request) {
   if (request.cuda) return {"tiled", "blocks", "plain"};
   return {"blocks", "plain"};
+}
+
+void CopyRows::check(const CopyRowsShape& p) {
+  if (p.rows < 0 || p.C < 0) throw ShapeError("copy_rows: negative sizes are not supported");
 }
 
 void Cast::check(const CastShape& p) {

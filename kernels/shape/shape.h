@@ -30,6 +30,24 @@ struct StridedCopy {
   static Preference prefer(const StridedCopyShape& p, const Request& request);
 };
 
+struct CopyRowsShape {
+  int64_t rows, C;
+  int64_t accumulate;  // 1: y += x, 0: y = x
+  static constexpr const char* names = "rows C accumulate";
+};
+
+// y[r,c] = x[r,c], each with its own pitch from row to row: slices of channels in and out of dense arrays, concat, split. Any
+// storage type of 1, 2, 4 or 8 bytes (integers travel as what has their size); 64-bit indices.
+struct CopyRows {
+  static constexpr const char* name = "copy_rows";
+  using Problem = CopyRowsShape;
+  static Signature signature(const CopyRowsShape& p, DType t) {
+    return {pitched(in("x", t, {p.rows, p.C})), pitched(out("y", t, {p.rows, p.C}))};
+  }
+  static void check(const CopyRowsShape& p);
+  static Preference prefer(const CopyRowsShape&, const Request&) { return {"vectorized", "plain"}; }
+};
+
 struct CastShape {
   int64_t n;
   int64_t from;  // place of x's type in DType

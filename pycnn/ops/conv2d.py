@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 
 from ..errors import DTypeError, ShapeError
-from ..tensor import Function, Tensor
+from ..tensor import Function, Tensor, dense
 from .gemm import write_sums
 from .shape import as_image
 
@@ -26,6 +26,7 @@ def pair(value, name: str) -> tuple[int, int]:
 
 class _Conv2d(Function):
     layout = "image"
+    takes_slices = (0,)
 
     def __init__(self, stride, padding, dilation, groups, size):
         self.geometry = (*stride, *padding, *dilation, groups)
@@ -59,6 +60,7 @@ class _Conv2d(Function):
                 ),
             )
         if self.needs[2]:
+            dy = dense(self.backend, dy)
             channels = dy.shape[3]
             rows = dy.size // channels if channels else 0
             write_sums(

@@ -16,6 +16,7 @@ MAX_TAPS = 256  # positions an 8-bit argmax can name
 
 class _Pool2d(Function):
     layout = "image"
+    takes_slices = (0,)
 
     def __init__(self, kernel, stride, padding, dilation, size):
         self.kernel, self.size = kernel, size  # R, S and P, Q

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..tensor import Function, Tensor
-from .shape import as_plain, normalized_dim, permuted_copy
+from .shape import as_plain, normalized_dim, permuted_copy, reshape
 
 _IMAGE_PLACE = (0, 3, 1, 2)  # of N, C, H, W in memory
 MaxResult = namedtuple("MaxResult", ["values", "indices"])
@@ -173,5 +173,4 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     """
     if dim is not None:
         return max(input.detach(), dim, keepdim).indices
-    flat = as_plain(input.detach())
-    return max(Tensor.from_memory(flat.data.reshape(-1), "plain"), 0).indices
+    return max(reshape(input.detach(), -1), 0).indices
