@@ -16,6 +16,7 @@
 #include "random/drop_path.h"
 #include "random/random.h"
 #include "reduce/reduce.h"
+#include "resample/resample.h"
 #include "shape/shape.h"
 #include "softmax/softmax.h"
 
@@ -60,6 +61,7 @@ inline const std::vector<const OpRecord*>& all_ops() {
     append<L2NormalizeForward, L2NormalizeBackward>();
     append<Increment>();
     append<Dropout, DropPath>();
+    append<ResampleForward, ResampleBackward>();
     append<BatchNormStatistics, BatchNormForward, BatchNormBackwardSums, BatchNormBackward, BatchNormFold>();
   }
   return ops();

@@ -419,3 +419,28 @@ def adam(param, grad, mean, square, t, lr, beta1, beta2, eps, weight_decay, deco
     mean, square = beta1 * mean + (1 - beta1) * grad, beta2 * square + (1 - beta2) * grad**2
     corrected_mean, corrected_square = mean / (1 - beta1**t), square / (1 - beta2**t)
     return param - lr * corrected_mean / (np.sqrt(corrected_square) + eps), mean, square
+
+
+# ---- resample ----
+
+
+def resample_weights(size, out, scale, nearest, align_corners):
+    """The part of each input position (columns) in each output position (rows) along one axis."""
+    i = np.arange(out)
+    if size == out:
+        return np.eye(out)
+    if nearest and out == 2 * size:
+        position = i // 2
+    elif nearest:  # in float32, as PyTorch
+        position = np.minimum(np.floor(i.astype(np.float32) * np.float32(scale)), size - 1)
+    else:
+        position = np.clip(scale * i if align_corners else scale * (i + 0.5) - 0.5, 0, size - 1)
+    return np.maximum(1 - np.abs(position[:, None].astype(np.float64) - np.arange(size)), 0)  # a hat over each input position
+
+
+def resample_forward(x, rows, columns):
+    return np.einsum("ph,nhwc,qw->npqc", rows, x.astype(np.float64), columns)
+
+
+def resample_backward(dy, rows, columns):
+    return np.einsum("ph,npqc,qw->nhwc", rows, dy.astype(np.float64), columns)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from helpers import DEVICE, DTYPES, assert_same_bits_in_any_order, bits, integers, normal, run, versions
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pycnn
-from pycnn import Tensor, ops
+from pycnn import Tensor, nn, ops
 from pycnn.errors import DTypeError, NotSupported, ShapeError
 from pycnn.ops.shape import as_image, as_plain, dense_strides
 
@@ -111,6 +113,56 @@ def test_cast(version, storage):
 # ---- the ops ----
 
 
+@pytest.mark.parametrize("layout", ["plain", "image"])
+def test_pad_and_crop(layout):
+    x = normal((2, 3, 4, 5), "float32")
+    t = Tensor(x, layout=layout, device=DEVICE)
+    for pads in ((1, 2, 3, 0), (0, 1), (0, 0, 0, 0, 2, 1), (1, 0, 0, 2, 0, 1, 3, 0)):
+        pairs = [(0, 0)] * (4 - len(pads) // 2) + [*zip(pads[::2], pads[1::2], strict=True)][::-1]
+        for value in (0.0, -1.5, np.inf):
+            y = ops.pad(t, pads, value=value)
+            np.testing.assert_array_equal(y.numpy(), np.pad(x, pairs, constant_values=value))
+            assert y.layout == layout
+    np.testing.assert_array_equal(ops.pad(t, (-1, -2, 1, -1)).numpy(), np.pad(x[:, :, :3, 1:3], ((0, 0), (0, 0), (1, 0), (0, 0))))
+    assert ops.pad(t, (-3, -2)).shape == (2, 3, 4, 0) and not ops.pad(t, (-7, 9)).numpy().any()
+    assert ops.pad(t, (0, 0)) is t
+    np.testing.assert_array_equal(ops.crop(t, 1, 2, 3, 2).numpy(), x[:, :, 1:4, 2:4])
+    np.testing.assert_array_equal(ops.crop(t, -1, 4, 3, 2).numpy(), np.pad(x[:, :, :2, 4:], ((0, 0), (0, 0), (1, 0), (0, 1))))
+    np.testing.assert_array_equal(ops.center_crop(t, 2).numpy(), x[:, :, 1:3, 2:4])  # round(1.5) is 2
+    np.testing.assert_array_equal(ops.center_crop(t, (7, 1)).numpy(), np.pad(x[..., 2:3], ((0, 0), (0, 0), (1, 2), (0, 0))))
+    np.testing.assert_array_equal(nn.ZeroPad2d(1)(t).numpy(), np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))))
+    np.testing.assert_array_equal(nn.ZeroPad2d((1, 0, 0, 2))(t).numpy(), np.pad(x, ((0, 0), (0, 0), (0, 2), (1, 0))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_pad_of_any_shape_and_its_gradient(data):
+    shape = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
+    pads = [(data.draw(st.integers(-n, 3)), data.draw(st.integers(0, 3))) for n in shape]
+    x = integers(shape)
+    t = Tensor(x, True, DEVICE, layout="image" if len(shape) == 4 else "plain")
+    y = ops.pad(t, [n for pair in reversed(pads) for n in pair], value=7)
+    common = tuple(slice(max(-before, 0), None) for before, _ in pads)
+    expected = np.pad(x[common], [(max(before, 0), after) for before, after in pads], constant_values=7)
+    np.testing.assert_array_equal(y.numpy(), expected)
+    if y is t:
+        return
+    dy, dx = integers(y.shape, seed=1), np.zeros(shape, np.float32)
+    dx[common] = dy[tuple(slice(max(before, 0), dy.shape[d] - after) for d, (before, after) in enumerate(pads))]
+    for times in (1, 2):
+        y.backward(Tensor(dy, device=DEVICE), retain_graph=True)
+        np.testing.assert_array_equal(t.grad.numpy(), times * dx)
+
+
+def test_channel_shuffle():
+    for layout, channels, groups in (("image", 12, 3), ("plain", 12, 4), ("image", 5, 5), ("image", 5, 1)):
+        x = normal((2, channels, 3, 4), "float32")
+        expected = x.reshape(2, groups, channels // groups, 3, 4).swapaxes(1, 2).reshape(x.shape)
+        t = Tensor(x, layout=layout, device=DEVICE)
+        np.testing.assert_array_equal(ops.channel_shuffle(t, groups).numpy(), expected)
+        np.testing.assert_array_equal(nn.ChannelShuffle(groups)(t).numpy(), expected)
+
+
 def test_flatten_is_in_c_h_w_order():
     x = normal((2, 3, 4, 5), "float32")
     for layout in ("plain", "image"):
@@ -145,6 +197,7 @@ def test_gradients(layout):
     x = Tensor(normal((2, 3, 2, 4), "float64"), requires_grad=True, layout=layout)
     for f in (
         lambda x: ops.flatten(x, 1), lambda x: ops.permute(x, (3, 1, 0, 2)), lambda x: ops.transpose(x, 1, 3),
+        lambda x: ops.pad(x, (1, -1, 0, 2)) * 2.0, lambda x: ops.center_crop(x, (1, 6)), lambda x: ops.channel_shuffle(x, 3),
         lambda x: ops.reshape(x, (4, -1)) + ops.reshape(as_plain(x), (4, 12)), lambda x: as_image(x) * 2.0 + as_plain(x),
     ):  # fmt: skip
         assert pycnn.gradcheck(f, (x,))
@@ -174,6 +227,22 @@ def test_bad_shapes_are_refused():
         ops.transpose(x, 0, 3)
     with pytest.raises(ShapeError, match="expected an image"):
         as_image(x)
+    with pytest.raises(ValueError, match="pad: pad must be pairs of numbers"):
+        ops.pad(x, (1, 2, 3))
+    with pytest.raises(ShapeError, match=r"pad: 4 pairs of numbers are too many for shape \(2, 3, 4\)"):
+        ops.pad(x, (1,) * 8)
+    with pytest.raises(ShapeError, match=r"pad: \[-3, -2\] leaves shape \(2, 3, -1\)"):
+        ops.pad(x, (-3, -2))
+    with pytest.raises(NotSupported, match="pad: mode 'reflect' is not supported"):
+        ops.pad(x, (1, 1), mode="reflect")
+    with pytest.raises(ShapeError, match="crop: a rectangle of -1 x 2"):
+        ops.crop(x, 0, 0, -1, 2)
+    with pytest.raises(ShapeError, match="channel_shuffle: input must be .* a multiple of groups = 2"):
+        ops.channel_shuffle(Tensor(np.zeros((1, 3, 2, 2), np.float32)), 2)
+    with pytest.raises(ValueError, match="groups must be at least 1"):
+        ops.channel_shuffle(x, 0)
+    with pytest.raises(ValueError, match="padding must be one number or four"):
+        nn.ZeroPad2d((1, 2))
     with pytest.raises(DTypeError, match="cast: int32 is not one of"):
         ops.cast(x, "int32")
     with pytest.raises(DTypeError, match="there is no type 'float31'"):

@@ -442,6 +442,51 @@ SHAPE = [
 ]
 
 
+def join(F, a, b):
+    """An image of pixels that lie channels last, and one that lies in C order."""
+    return F.cat([F.max_pool2d(a, 2), b], 1)
+
+
+SHAPE += [
+    Case("shape/cat_channels", join, {"a": normal(2, 3, 4, 6), "b": normal(2, 2, 2, 3)}),
+    Case("shape/cat_rows", lambda F, a, b: F.cat((a, b, a)), {"a": normal(2, 5), "b": normal(1, 5)}),
+    Case("shape/cat_last_axis", lambda F, a, b: F.concat([a, b], -1), {"a": normal(2, 3, 4), "b": normal(2, 3, 1)}),
+    Case("shape/stack", lambda F, a, b: F.stack([a, b], 1), {"a": normal(2, 3), "b": normal(2, 3)}),
+    Case(
+        "shape/branches",
+        lambda F, x, weight: F.cat([F.conv2d(part, weight, padding=1) for part in F.split(F.max_pool2d(x, 2), 2, 1)], 1),
+        {"x": normal(2, 6, 8, 6), "weight": normal(3, 2, 3, 3)},
+    ),
+    Case("shape/split_sections", lambda F, x: F.split(x, [1, 3], 1), {"x": normal(3, 4)}),
+    Case("shape/chunk", lambda F, x: F.chunk(x, 3, -1), {"x": normal(2, 7)}),
+    Case("shape/narrow", lambda F, x: F.narrow(x, 2, 1, 2), {"x": normal(2, 3, 4, 5)}),
+    Case("shape/index", lambda F, x: x[:, 1:3] * x[0, :2, ..., 1:2], {"x": normal(2, 3, 4, 5)}),
+    Case("shape/pad", lambda F, x: F.pad(F.max_pool2d(x, 2), (1, 2, 0, 3), value=0.5), {"x": normal(2, 3, 4, 6)}),
+    Case("shape/pad_negative", lambda F, x: F.pad(x, (-1, 2, 1, -2)), {"x": normal(2, 3, 4, 5)}),
+    Case("shape/pad_channels", lambda F, x: F.pad(x, (0, 0, 0, 0, 2, 1)), {"x": normal(2, 3, 4, 5)}),
+    Case("shape/channel_shuffle", lambda F, x: F.channel_shuffle(x, 3), {"x": normal(2, 6, 3, 4)}),
+]
+
+
+def resample(name, *size, **options):
+    return Case(f"resample/{name}", lambda F, x: F.interpolate(x, **options), {"x": normal(2, 3, *size)})
+
+
+RESAMPLE = [
+    resample("nearest_double", 5, 7, scale_factor=2),
+    resample("nearest_size", 5, 7, size=(8, 3)),
+    resample("nearest_factor", 9, 11, scale_factor=1.7),
+    resample("nearest_factor_recomputed", 9, 11, scale_factor=1.7, recompute_scale_factor=True),
+    resample("bilinear_double", 5, 7, scale_factor=2, mode="bilinear"),
+    resample("bilinear_double_corners", 5, 7, scale_factor=2, mode="bilinear", align_corners=True),
+    resample("bilinear_size", 6, 9, size=(4, 17), mode="bilinear", align_corners=False),
+    resample("bilinear_one_corner", 6, 9, size=(1, 4), mode="bilinear", align_corners=True),
+    resample("bilinear_factors", 9, 11, scale_factor=(1.3, 0.6), mode="bilinear"),
+    resample("bilinear_factors_recomputed", 9, 11, scale_factor=(1.3, 0.6), mode="bilinear", recompute_scale_factor=True),
+    resample("bilinear_one_pixel", 1, 1, size=3, mode="bilinear"),
+]
+
+
 def steps(name, optimizer_name, lr=0.1, **settings):
     """Parameters after each of four steps with gradients given."""
 
@@ -518,7 +563,6 @@ NETS = [
 ]  # fmt: skip
 
 CASES = [
-    *LOCAL_RESPONSE_NORM,
-    *CONV2D, *GEMM, *POOL2D, *ACTIVATION, *SOFTMAX, *LOSS, *NORMALIZATION, *ELEMENTWISE, *REDUCE, *SHAPE, *OPTIM, *NETS,
-    *CONV_TRANSPOSE2D,
+    *CONV2D, *CONV_TRANSPOSE2D, *GEMM, *POOL2D, *ACTIVATION, *SOFTMAX, *LOSS, *NORMALIZATION, *LOCAL_RESPONSE_NORM, *ELEMENTWISE,
+    *REDUCE, *SHAPE, *RESAMPLE, *OPTIM, *NETS,
 ]  # fmt: skip

@@ -414,6 +414,28 @@ def bias_gradient(setting: Setting) -> Contest:
     return Contest(pycnn, setting.layouts(torch), lambda d: worst(d, expected, squares, dy.size // channels))
 
 
+def concat_gradient(setting: Setting) -> Contest:
+    """The gradient of the first of two images that were joined, as an array of its own."""
+    a, b = two_images(setting)
+    dy = random(*(a.shape[0], 2 * a.shape[1], *a.shape[2:]), seed=9)
+    first, gradient = setting.image(a, True), setting.image(dy)
+    joined = ops.cat([first, setting.image(b)], 1)
+
+    def pycnn():
+        first.use_grad_memory(setting.backend.empty(first.data.shape, first.dtype))
+        joined.backward(gradient, retain_graph=True)
+        return first.grad
+
+    def torch(layout):
+        x = setting.torch_tensor(a, layout).requires_grad_()
+        y = setting.torch.cat([x, setting.torch_tensor(b, layout)], 1)
+        upstream = setting.torch_tensor(dy, layout)
+        return lambda: setting.torch.autograd.grad(y, x, upstream, retain_graph=True)[0].clone()
+
+    expected = dy[:, : a.shape[1]].astype(np.float64)
+    return Contest(pycnn, setting.layouts(torch), lambda dx: worst(dx, expected, 0.0, 1))
+
+
 def _optimizer_step(setting: Setting, name: str, expected, **options) -> Contest:
     """A step of the optimizer `name` on six 256→256 3×3 filters (14 MB of parameters, 56 MB on a GPU).
 
@@ -524,6 +546,56 @@ def _loss(F, x, target):
     return F.cross_entropy(x, target)
 
 
+def _cat(F, *images):
+    return F.cat(images, 1)
+
+
+def _split(F, x):
+    """The halves of the channels, each used once."""
+    first, second = F.split(x, x.shape[1] // 2, 1)
+    return F.cat([second, first], 1)
+
+
+def _halves_exchanged(x):
+    return np.roll(x, x.shape[1] // 2, 1).astype(np.float64)
+
+
+def _nearest(F, x):
+    return F.interpolate(x, scale_factor=2)
+
+
+def _bilinear(F, x):
+    return F.interpolate(x, scale_factor=2, mode="bilinear")
+
+
+def _doubled_pixels(x):
+    return x.astype(np.float64).repeat(2, 2).repeat(2, 3)
+
+
+def _quarters(size):
+    """(2·size, size): how twice as many pixels mix their neighbors, 3 : 1, along one axis."""
+    at = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
+    return np.maximum(1 - np.abs(at[:, None] - np.arange(size)), 0)
+
+
+def _bilinear_forward(y, x):
+    rows, columns = _quarters(x.shape[2]), _quarters(x.shape[3])
+    mixed = rows @ x.astype(np.float64) @ columns.T
+    return worst(y, mixed, rows**2 @ x.astype(np.float64) ** 2 @ (columns**2).T, 4)
+
+
+def _bilinear_backward(dx, x):
+    rows, columns = _quarters(x.shape[2]), _quarters(x.shape[3])
+    dy = upstream((*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])).astype(np.float64)
+    return worst(dx, rows.T @ dy @ columns, (rows**2).T @ dy**2 @ columns**2, 16)
+
+
+def _nearest_backward(dx, x):
+    n, c, h, w = x.shape
+    dy = upstream((n, c, 2 * h, 2 * w)).astype(np.float64).reshape(n, c, h, 2, w, 2)
+    return worst(dx, dy.sum((3, 5)), (dy**2).sum((3, 5)), 4)
+
+
 def _relu_backward(dx, x):
     return worst(dx, np.where(x > 0, upstream(x.shape), 0).astype(np.float64), 0.0, 1)
 
@@ -625,6 +697,20 @@ ROWS: dict[str, MemoryRow] = {
     "l2 normalize backward": _row("l2_normalize_backward", _passes(3), _normalize, _unit_backward, gradient=True),
     "batch norm forward": _row("batch_norm_forward", _passes(3), _norm, _batch_norm, image_and_affine),
     "batch norm backward": _row("batch_norm_backward", _passes(5), _norm, _batch_norm_backward, image_and_affine, gradient=True),
+    "concat forward": _row(
+        "copy_rows", _passes(4), _cat, lambda y, a, b: worst(y, np.concatenate([a, b], 1).astype(np.float64), 0.0, 1), two_images
+    ),
+    "concat backward": MemoryRow("copy_rows", _passes(2), concat_gradient),
+    "split forward": _row("copy_rows", _passes(2), _split, lambda y, x: worst(y, _halves_exchanged(x), 0.0, 1)),
+    "split backward": _row(
+        "copy_rows", _passes(2), _split, lambda dx, x: worst(dx, _halves_exchanged(upstream(x.shape)), 0.0, 1), gradient=True
+    ),
+    "upsample nearest forward": _row(
+        "resample_forward", _passes(5), _nearest, lambda y, x: worst(y, _doubled_pixels(x), 0.0, 1)
+    ),
+    "upsample nearest backward": _row("resample_backward", _passes(5), _nearest, _nearest_backward, gradient=True),
+    "upsample bilinear forward": _row("resample_forward", _passes(5), _bilinear, _bilinear_forward),
+    "upsample bilinear backward": _row("resample_backward", _passes(5), _bilinear, _bilinear_backward, gradient=True),
     "softmax + cross entropy forward": _row(
         "cross_entropy_forward", _logit_bytes(1), _loss, _cross_entropy, logits, image=False
     ),

@@ -1,19 +1,20 @@
 """Layers and models: :class:`Module` holds parameters and calls ops."""
 
-from ..tensor import Buffer, Parameter
 from . import init, utils
+from ..tensor import Buffer, Parameter
 from .layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
+    BCEWithLogitsLoss,
     BatchNorm1d,
     BatchNorm2d,
-    BCEWithLogitsLoss,
+    ChannelShuffle,
     Conv2d,
     ConvTranspose2d,
     CrossEntropyLoss,
-    Dropout,
     DropPath,
+    Dropout,
     Flatten,
     Identity,
     L1Loss,
@@ -21,21 +22,23 @@ from .layers import (
     Linear,
     LocalResponseNorm,
     LogSoftmax,
+    MSELoss,
     MaxPool2d,
     MaxUnpool2d,
-    MSELoss,
     ReLU,
     ReLU6,
     Sigmoid,
     SmoothL1Loss,
     Softmax,
     Tanh,
+    Upsample,
+    ZeroPad2d,
 )
 from .module import Module, Sequential
 
 __all__ = [
-    "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d",
-    "ConvTranspose2d", "CrossEntropyLoss", "DropPath", "Dropout", "Flatten", "Identity", "L1Loss", "LeakyReLU", "Linear",
-    "LocalResponseNorm", "LogSoftmax", "MSELoss", "MaxPool2d", "MaxUnpool2d", "Module", "Parameter", "ReLU", "ReLU6",
-    "Sequential", "Sigmoid", "SmoothL1Loss", "Softmax", "Tanh", "init", "utils",
+    "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Buffer",
+    "ChannelShuffle", "Conv2d", "ConvTranspose2d", "CrossEntropyLoss", "DropPath", "Dropout", "Flatten", "Identity", "L1Loss",
+    "LeakyReLU", "Linear", "LocalResponseNorm", "LogSoftmax", "MSELoss", "MaxPool2d", "MaxUnpool2d", "Module", "Parameter",
+    "ReLU", "ReLU6", "Sequential", "Sigmoid", "SmoothL1Loss", "Softmax", "Tanh", "Upsample", "ZeroPad2d", "init", "utils",
 ]  # fmt: skip

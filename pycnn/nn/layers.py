@@ -408,6 +408,49 @@ class DropPath(Module):
         return f"p={self.p}, mode={self.mode!r}"
 
 
+class ZeroPad2d(Module):
+    """Zeros around images.  padding: one number, or (left, right, top, bottom); negative numbers crop."""
+
+    def __init__(self, padding):
+        self.padding = (padding,) * 4 if isinstance(padding, int | np.integer) else tuple(padding)
+        if len(self.padding) != 4:
+            raise ValueError(f"padding must be one number or four, got {padding!r}")
+
+    def forward(self, x):
+        return ops.pad(x, self.padding)
+
+    def extra_repr(self):
+        return f"{self.padding}"
+
+
+class ChannelShuffle(Module):
+    """Channels read as a matrix groups × C/groups and transposed, see :func:`pycnn.ops.channel_shuffle`."""
+
+    def __init__(self, groups: int):
+        self.groups = groups
+
+    def forward(self, x):
+        return ops.channel_shuffle(x, self.groups)
+
+    def extra_repr(self):
+        return f"groups={self.groups}"
+
+
+class Upsample(Module):
+    """Images at another size.  The arguments are those of :func:`pycnn.ops.interpolate`."""
+
+    def __init__(self, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None):
+        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+        self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
+
+    def forward(self, x):
+        return ops.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
+
+    def extra_repr(self):
+        target = f"scale_factor={self.scale_factor}" if self.size is None else f"size={self.size}"
+        return f"{target}, mode={self.mode!r}"
+
+
 class CrossEntropyLoss(Module):
     """Softmax and negative log-likelihood in one.  input: (N, classes, ...)  target: (N, ...) int64, or the input's shape.
 

@@ -17,6 +17,7 @@ from .normalization import batch_norm
 from .pool2d import avg_pool2d, max_pool2d
 from .random import drop_path, dropout
 from .reduce import argmax, max, mean, sum
+from .resample import interpolate
 from .shape import cast, center_crop, channel_shuffle, crop, flatten, pad, permute, reshape, transpose
 from .slices import cat, chunk, concat, index, narrow, split, stack
 from .softmax import log_softmax, softmax
@@ -31,15 +32,14 @@ Tensor.__radd__, Tensor.__rmul__ = add, mul
 Tensor.__rsub__ = lambda self, other: sub(other, self)
 Tensor.__rtruediv__ = lambda self, other: div(other, self)
 Tensor.__neg__, Tensor.__matmul__, Tensor.__pow__, Tensor.__abs__ = neg, matmul, pow, abs
-Tensor.__neg__, Tensor.__matmul__ = neg, matmul
 Tensor.__getitem__ = index  # type: ignore[misc]  # mypy takes it for a generic class
 
 __all__ = [
     "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "argmax", "avg_pool2d", "batch_norm",
     "binary_cross_entropy_with_logits", "bn_conv", "cast", "cat", "center_crop", "channel_shuffle", "chunk", "clamp", "concat",
-    "conv2d", "conv_bn", "conv_transpose2d", "crop", "cross_entropy", "div", "drop_path", "dropout", "exp", "flatten", "l1_loss",
-    "l2_normalize", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax", "matmul", "max", "max_pool2d",
-    "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "narrow", "neg", "normalize", "pad", "permute", "pow",
-    "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid", "smooth_l1_loss", "softmax", "split", "sqrt", "square", "stack",
-    "sub", "sum", "tanh", "transpose",
+    "conv2d", "conv_bn", "conv_transpose2d", "crop", "cross_entropy", "div", "drop_path", "dropout", "exp", "flatten",
+    "interpolate", "l1_loss", "l2_normalize", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax", "matmul",
+    "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "narrow", "neg", "normalize", "pad",
+    "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid", "smooth_l1_loss", "softmax", "split", "sqrt",
+    "square", "stack", "sub", "sum", "tanh", "transpose",
 ]  # fmt: skip
