@@ -34,21 +34,18 @@ class Resample(NamedTuple):
     def weights(self):
         modes = self.nearest, self.align_corners
         return [
-            reference.resample_weights(*axis, *modes)
-            for axis in ((self.H, self.P, self.scale_h), (self.W, self.Q, self.scale_w))
+            reference.resample_weights(*axis, *modes) for axis in ((self.H, self.P, self.scale_h), (self.W, self.Q, self.scale_w))
         ]
 
 
 def problems():
     """Up, down, unchanged, by fractions and to a single pixel, with many channels and few."""
-    sizes = [(5, 7, 10, 14), (6, 9, 3, 4), (4, 5, 4, 5), (7, 11, 9, 5), (1, 1, 3, 2), (9, 8, 1, 1), (3, 2, 40, 70), (40, 70, 3, 5),
-             (2, 3, 2, 90)]  # fmt: skip
+    sizes = [(5, 7, 10, 14), (6, 9, 3, 4), (4, 5, 4, 5), (7, 11, 9, 5), (1, 1, 3, 2), (9, 8, 1, 1), (3, 2, 40, 70),
+             (40, 70, 3, 5), (2, 3, 2, 90)]  # fmt: skip
     for i, (H, W, P, Q) in enumerate(sizes):
         for nearest, corners in ((1, 0), (0, 0), (0, 1)):
-            scales = [
-                float(np.float32(n - 1) / np.float32(max(m - 1, 1))) * (m > 1) if corners else float(np.float32(n) / np.float32(m))
-                for n, m in ((H, P), (W, Q))
-            ]
+            lengths = [(n - 1, m - 1) if corners else (n, m) for n, m in ((H, P), (W, Q))]
+            scales = [float(np.float32(n) / np.float32(m)) if m else 0.0 for n, m in lengths]
             yield Resample(2, H, W, (3, 1, 16, 37)[i % 4], P, Q, nearest, corners, 0, *scales)
     yield Resample(0, 3, 3, 4, 6, 6, 0, 0, 0, 0.5, 0.5)
     yield Resample(2, 3, 3, 0, 6, 6, 0, 0, 0, 0.5, 0.5)

@@ -9,10 +9,13 @@ Limit     an output is read once for each pixel that is part of it, 4 times in b
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/strip.h"
 #include "../pool2d/vectorized.h"
 #include "resample.h"
 
 namespace pycnn {
+
+inline constexpr int kKept = PYCNN_CUDA ? 4 : 16;
 
 template <class T, int kMaxV>
 __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, ResampleAxis<Accumulator<T>> rows,
@@ -32,6 +35,10 @@ __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, 
     while (q_begin < sh.Q && columns[q_begin].first < before) q_begin++;
     while (q_end < sh.Q && columns[q_end].first <= w) q_end++;
 
+    A kept[kKept];  // weights of the first outputs along the row
+    for (int i = 0; i < kKept; i++)
+      if (q_begin + i < q_end) kept[i] = columns.weight(q_begin + i, w);
+
     for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
       A sum[V];
@@ -40,8 +47,8 @@ __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, 
         const A of_row = rows.weight(p, h);
         const T* from = image + (int64_t(p) * sh.Q + q_begin) * dy_pitch + c;
         for (int q = q_begin; q < q_end; q++, from += dy_pitch) {
-          const A weight = of_row * columns.weight(q, w);
-          const auto gradient = load_lanes<V>(from);
+          const A weight = of_row * (q - q_begin < kKept ? kept[q - q_begin] : columns.weight(q, w));
+          const auto gradient = values_at<V>(from);
           LANES for (int i = 0; i < V; i++) sum[i] += weight * A(gradient[i]);
         }
       }

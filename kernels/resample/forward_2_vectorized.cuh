@@ -8,6 +8,7 @@ Limit     memory: x is read once from DRAM, its repetitions come from a cache
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/strip.h"
 #include "../pool2d/vectorized.h"
 #include "resample.h"
 
@@ -31,10 +32,9 @@ __global__ void resample_forward_kernel2(const T* x, T* y, ResampleShape sh, Res
     const A w1 = w.weight, w0 = A(1) - w1, h1 = h.weight, h0 = A(1) - h1;
     for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      const auto a = load_lanes<V>(above + first + c);
-      if (sh.nearest) return store_lanes<V>(a.value, to + c);
-      const auto b = load_lanes<V>(above + second + c);
-      const auto d = load_lanes<V>(below + first + c), e = load_lanes<V>(below + second + c);
+      if (sh.nearest) return store_lanes<V>(load_lanes<V>(above + first + c).value, to + c);
+      const auto a = values_at<V>(above + first + c), b = values_at<V>(above + second + c);
+      const auto d = values_at<V>(below + first + c), e = values_at<V>(below + second + c);
       A mean[V];
       LANES for (int i = 0; i < V; i++) mean[i] = h0 * (w0 * A(a[i]) + w1 * A(b[i])) + h1 * (w0 * A(d[i]) + w1 * A(e[i]));
       store_lanes<V>(mean, to + c);
