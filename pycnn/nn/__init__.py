@@ -1,20 +1,20 @@
 """Layers and models: :class:`Module` holds parameters and calls ops."""
 
-from . import init, utils
 from ..tensor import Buffer, Parameter
+from . import init, utils
 from .layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
-    BCEWithLogitsLoss,
     BatchNorm1d,
     BatchNorm2d,
+    BCEWithLogitsLoss,
     ChannelShuffle,
     Conv2d,
     ConvTranspose2d,
     CrossEntropyLoss,
-    DropPath,
     Dropout,
+    DropPath,
     Flatten,
     Identity,
     L1Loss,
@@ -22,9 +22,9 @@ from .layers import (
     Linear,
     LocalResponseNorm,
     LogSoftmax,
-    MSELoss,
     MaxPool2d,
     MaxUnpool2d,
+    MSELoss,
     ReLU,
     ReLU6,
     Sigmoid,

@@ -22,8 +22,9 @@ from .shape import cast, center_crop, channel_shuffle, crop, flatten, pad, permu
 from .slices import cat, chunk, concat, index, narrow, split, stack
 from .softmax import log_softmax, softmax
 
-for _op in (abs, add, argmax, chunk, clamp, div, exp, flatten, log, log_softmax, matmul, max, maximum, mean, minimum, mul,
-            narrow, neg, pow, reciprocal, relu, rsqrt, sigmoid, softmax, split, sqrt, square, sub, sum, tanh, transpose):  # fmt: skip
+for _op in (abs, add, argmax, chunk, clamp, div, exp, flatten, log, log_softmax, matmul, max, maximum, mean,
+            minimum, mul, narrow, neg, pow, reciprocal, relu, rsqrt, sigmoid, softmax, split, sqrt, square,
+            sub, sum, tanh, transpose):  # fmt: skip
     setattr(Tensor, _op.__name__, _op)
 Tensor.reshape = lambda self, *shape: reshape(self, shape[0] if len(shape) == 1 else shape)
 Tensor.permute = lambda self, *dims: permute(self, dims[0] if len(dims) == 1 else dims)
