@@ -43,7 +43,7 @@ def test_rows_have_names_groups_and_ops():
     assert {row.group for row in table} == set(rows.GROUPS)
     ops = {record["op"] for record in backend.list_kernels()}
     assert {row.op for row in table if row.op} <= ops
-    assert [row.group for row in table if row.prepare is None] == ["import", "peak memory", "peak memory"]
+    assert [row.group for row in table if row.prepare is None] == ["import"] + ["peak memory"] * 2 * len(rows.net.NETS)
 
 
 def test_layers_are_those_of_six_nets():
@@ -81,9 +81,37 @@ def test_convolution_rows_are_right(direction):
     assert errors["pycnn"] <= 1 and max(errors.values()) < 10, errors
 
 
-def test_the_lenet5_step_is_right():
-    errors = rows.net.lenet5_step(Setting(torch=pytorch()), 8).errors()
+@pytest.mark.parametrize("name", rows.net.NETS)
+def test_training_steps_are_right(name):
+    net = rows.net.NETS[name]
+    small = replace(net, batch=8 if name == "LeNet-5" else 2)
+    errors = rows.net.training_step(Setting(torch=pytorch()), small).errors()
     assert errors["pycnn"] <= 1 and max(errors.values()) < 10, errors
+
+
+def test_a_training_step_keeps_no_array_alive():
+    """What forward saved is gone once backward has passed it: after a step only parameters, gradients and momentum are left."""
+    import gc
+    import weakref
+
+    net = replace(rows.net.NETS["ResNet, small"], batch=2)
+    made, empty = [], backend.Backend.empty
+
+    def counted(self, *arguments):
+        array = empty(self, *arguments)
+        made.append(weakref.ref(array))
+        return array
+
+    step = rows.net.pycnn_step("cpu", net, rows.net.initial_weights(net), *rows.net.batch(net))
+    step()
+    gc.disable()  # nothing may need it
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backend.Backend, "empty", counted)
+            step()
+        assert len(made) > 50 and not [a for a in (reference() for reference in made) if a is not None]
+    finally:
+        gc.enable()
 
 
 # ---- wrong results are seen -------------------------------------------------------------------------------------------

@@ -18,27 +18,28 @@ LR, MOMENTUM = 0.01, 0.9
 
 @dataclass(frozen=True)
 class Net:
-    """A net to train: how to build it, the images it takes (channels, height, width), a batch, and how far a gradient may be
-    off, in units of 2⁻²⁴·sqrt(products per weight)."""
+    """A net to train: how to build it, the images it takes (channels, height, width), a batch, the pixels of its largest map, and
+    how far a gradient may be off, in units of 2⁻²⁴·sqrt(products per weight)."""
 
     build: Callable
     image: tuple[int, int, int]
     batch: int
+    pixels: int
     slack: float
 
 
 NETS = {
-    "LeNet-5": Net(models.LeNet5, (1, 32, 32), 64, 64),
-    "VGG, small": Net(small_nets.Vgg, (3, 64, 64), 8, 1024),
-    "ResNet, small": Net(small_nets.ResNet, (3, 112, 112), 8, 1024),
-    "MobileNet, small": Net(small_nets.MobileNet, (3, 112, 112), 8, 1024),
+    "LeNet-5": Net(models.LeNet5, (1, 32, 32), 64, 28 * 28, 64),
+    "VGG, small": Net(small_nets.Vgg, (3, 64, 64), 8, 64 * 64, 1024),
+    "ResNet, small": Net(small_nets.ResNet, (3, 112, 112), 8, 56 * 56, 4096),
+    "MobileNet, small": Net(small_nets.MobileNet, (3, 112, 112), 8, 56 * 56, 4096),
 }
 
 
 def training_step(setting: Setting, net: Net) -> Contest:
     """A step on random images. The first step's gradients are checked: each parameter's may deviate from fp64's by
     2⁻²⁴·sqrt(K)·slack of its length, K the products per weight (every pixel of every image at most); the loss by 2⁻²⁴·slack.
-    A ReLU or maximum that switches moves a deep net's gradients by much more than a rounding."""
+    A ReLU or maximum that switches moves a deep net's gradients by much more than a rounding, on both sides."""
     x, target = batch(net)
     weights = initial_weights(net)
     rivals = setting.layouts(lambda layout: torch_step(setting, net, weights, x, target, layout))
@@ -47,7 +48,7 @@ def training_step(setting: Setting, net: Net) -> Contest:
     def error(*values):
         return max(
             np.linalg.norm(np.asarray(v, np.float64) - e)
-            / (net.slack * 2.0**-24 * (np.sqrt(len(x) * 784) if e.ndim else 1) * np.linalg.norm(e))
+            / (net.slack * 2.0**-24 * (np.sqrt(len(x) * net.pixels) if e.ndim else 1) * np.linalg.norm(e))
             for v, e in zip(values, expected, strict=True)
         )
 
