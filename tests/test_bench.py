@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pycnn import backend
-from pycnn.bench import command, convolution, main, measure, report, rows
+from pycnn.bench import command, convolution, main, measure, report, rows, transposed
 from pycnn.bench.contest import Contest, Setting, numbers
 from pycnn.bench.measure import CpuClock, Effort, compare, interleave
 
@@ -79,6 +79,17 @@ def test_every_memory_bound_row_is_right_on_small_images(monkeypatch):
 def test_convolution_rows_are_right(direction):
     errors = convolution.contest(Setting(torch=pytorch()), SMALL, direction).errors()
     assert errors["pycnn"] <= 1 and max(errors.values()) < 10, errors
+
+
+@pytest.mark.parametrize("direction", convolution.PASSES)
+def test_transposed_convolution_rows_are_right(direction):
+    layer = transposed.Layer("net", 2, 4, 6, 5, 3, pad=1, output_pad=1)
+    contest = transposed.contest(Setting(torch=pytorch()), layer, direction)
+    errors = contest.errors()
+    assert errors["pycnn"] <= 1 and max(errors.values()) < 10, errors
+    wrong = numbers(contest.pycnn())[0].copy()
+    wrong[0, 0, 0, 0] += 1e-3
+    assert contest.error(wrong) > 1
 
 
 @pytest.mark.parametrize("name", rows.net.NETS)

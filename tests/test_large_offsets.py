@@ -57,7 +57,7 @@ def test_convolution(op, version, storage):
         if op == "conv2d_forward":
             inputs, out, expected = (far_apart(x), weight, None), far_apart(dy), reference.conv2d_forward(x, weight, None, sh)
         elif op == "conv2d_backward_data":
-            inputs, out, expected = (far_apart(dy), weight), far_apart(x), reference.conv2d_backward_data(dy, weight, sh)
+            inputs, out, expected = (far_apart(dy), weight, None), far_apart(x), reference.conv2d_backward_data(dy, weight, None, sh)
         else:
             inputs, expected = (far_apart(dy), far_apart(x)), reference.conv2d_backward_weight(dy, x, sh)
             out = np.empty(expected.shape, np.float32)

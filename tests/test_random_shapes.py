@@ -55,7 +55,7 @@ def test_convolution(op, sh, add):
         weight = integers((sh.K, sh.R, sh.S, sh.C // sh.groups), storage, 2, low, high)
         inputs, expected = {
             "conv2d_forward": ((x, weight, None), reference.conv2d_forward(x, weight, None, sh)),
-            "conv2d_backward_data": ((dy, weight), reference.conv2d_backward_data(dy, weight, sh)),
+            "conv2d_backward_data": ((dy, weight, None), reference.conv2d_backward_data(dy, weight, None, sh)),
             "conv2d_backward_weight": ((dy, x), reference.conv2d_backward_weight(dy, x, sh)),
         }[op]
         kind = {"float64": "float64"}.get(storage, "float32") if op.endswith("weight") else storage
