@@ -29,6 +29,10 @@ __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, 
   const T* image = dy + part.row / sh.H * sh.P * sh.Q * dy_pitch;
   T* to = dx + (part.row * sh.W + part.begin) * dx_pitch;
 
+  A kept_rows[kKept];  // weights of the first output rows
+  for (int i = 0; i < kKept; i++)
+    if (p_begin + i < p_end) kept_rows[i] = rows.weight(p_begin + i, h);
+
   int q_begin = columns.begin(part.begin), q_end = columns.end(part.begin);
   for (int w = part.begin; w < part.end; w++, to += dx_pitch) {
     const int before = sh.nearest || sh.W == sh.Q ? w : w - 1;
@@ -44,7 +48,7 @@ __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, 
       A sum[V];
       LANES for (int i = 0; i < V; i++) sum[i] = 0;
       for (int p = p_begin; p < p_end; p++) {
-        const A of_row = rows.weight(p, h);
+        const A of_row = p - p_begin < kKept ? kept_rows[p - p_begin] : rows.weight(p, h);
         const T* from = image + (int64_t(p) * sh.Q + q_begin) * dy_pitch + c;
         for (int q = q_begin; q < q_end; q++, from += dy_pitch) {
           const A weight = of_row * (q - q_begin < kKept ? kept[q - q_begin] : columns.weight(q, w));
