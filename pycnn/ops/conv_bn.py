@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..errors import DTypeError, ShapeError
-from ..tensor import Tensor, dense
+from ..tensor import Tensor
 from .conv2d import _Conv2d, geometry
 from .normalization import Normalized, Statistics, check_batch_norm, fold, hand_on, normalize, normalize_backward
 from .shape import as_image
@@ -18,6 +18,7 @@ from .shape import as_image
 class _ConvBatchNorm(_Conv2d):
     """Inputs: x, conv's weight and bias, batch norm's weight and bias, the shortcut. The convolution's are _Conv2d's own."""
 
+    takes_slices = (0, 5)
     normalized: tuple = ()
 
     def __init__(self, made_of, statistics, relu):
@@ -41,7 +42,7 @@ class _ConvBatchNorm(_Conv2d):
         return x.dtype.itemsize > 2 and len(x) * math.prod(self.size) >= math.prod(weight.shape[1:])
 
     def backward(self, dy):
-        dy, saved = dense(self.backend, dy), Normalized(*self.normalized)
+        saved = Normalized(*self.normalized)
         dz = self.empty(saved.x.shape, dy.dtype) if any(self.needs[:3]) else None
         dadd = self.grad_buffer(5) if self.needs[5] else (None, False)
         sums = normalize_backward(self, dy, saved, self.statistics, self.relu, (dz, False), dadd, any(self.needs[3:5]))
@@ -63,7 +64,7 @@ class _BatchNormConv(_Conv2d):
         self.statistics, self.relu = statistics, relu
 
     def forward(self, x, weight, bias, scale, offset):
-        self.parameter_dtype, x = x.dtype, dense(self.backend, x)
+        self.parameter_dtype = x.dtype
         z, normalized = normalize(self, x, scale, offset, self.statistics, relu=self.relu)
         y = super().forward(z, weight, bias)
         self.save(weight, z, *normalized)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import DTypeError, ShapeError
-from ..tensor import Function, Tensor
+from ..tensor import Function, Tensor, dense
 from .conv2d import pair
 from .gemm import write_sums
 from .shape import as_image
@@ -16,6 +16,7 @@ class _ConvTranspose2d(Function):
     """
 
     layout = "image"
+    takes_slices = (0,)
 
     def __init__(self, stride, padding, dilation, groups, size):
         self.geometry = (*stride, *padding, *dilation, groups)
@@ -47,6 +48,7 @@ class _ConvTranspose2d(Function):
                 ),
             )
         if self.needs[2]:
+            dy = dense(self.backend, dy)
             channels = dy.shape[3]
             rows = dy.size // channels
             write_sums(

@@ -103,6 +103,8 @@ def hand_on(function: Function, i: int, gradient) -> None:
 
 
 class _BatchNorm(Function):
+    takes_slices = (0,)
+
     def __init__(self, statistics):
         self.statistics = statistics
 
