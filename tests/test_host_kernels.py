@@ -23,9 +23,13 @@ SHAPES = {
     "one": shape(1, 1, 1, 1, 1, 1, 1),
     "lenet_conv1": shape(3, 32, 32, 1, 6, 5, 5),
     "lenet_conv2": shape(2, 14, 14, 6, 16, 5, 5),
+    "lenet_conv3": shape(2, 5, 5, 16, 60, 5, 5),  # most taps of a pixel of dx fall outside dy
     "stem": shape(2, 37, 41, 3, 33, 7, 7, stride=(2, 2), pad=(3, 3)),
     "deep": shape(1, 7, 7, 130, 67, 3, 3, pad=(1, 1)),  # more terms than a block, rows and columns of several tiles
-    "pointwise": shape(2, 9, 11, 70, 31, 1, 1),
+    "pointwise": shape(2, 9, 11, 70, 31, 1, 1),  # x and dy are read in place
+    "pointwise_deep": shape(1, 13, 12, 300, 24, 1, 1),  # in place, in several blocks of terms
+    "pointwise_wide": shape(2, 9, 11, 20, 130, 1, 1),  # so many filters that x is copied
+    "pointwise_padded": shape(1, 6, 5, 9, 4, 1, 1, pad=(1, 1)),  # visits more than x
     "pointwise_strided": shape(1, 9, 8, 20, 5, 1, 1, stride=(2, 3)),  # pixels of x that no tap sees
     "strided": shape(2, 11, 13, 17, 9, 3, 4, stride=(2, 3), pad=(1, 2)),
     "dilated": shape(1, 15, 14, 18, 7, 3, 3, pad=(3, 2), dilation=(3, 2)),
@@ -74,7 +78,9 @@ def test_exact_on_integers(name, storage):
             np.testing.assert_array_equal(got, expected + accumulate * old, err_msg=op)
 
 
-@pytest.mark.parametrize("name", ["lenet_conv2", "strided", "grouped", "few_channels_dilated", "patches", "patches_tall"])
+@pytest.mark.parametrize(
+    "name", ["lenet_conv2", "lenet_conv3", "pointwise", "strided", "grouped", "few_channels_dilated", "patches", "patches_tall"]
+)
 def test_slices_of_channels(name):
     sh = SHAPES[name]
     x, weight, bias, dy = arrays(sh, integers, "float32")
@@ -89,7 +95,9 @@ def test_slices_of_channels(name):
 
 
 @pytest.mark.parametrize("storage", STORAGE)
-@pytest.mark.parametrize("name", ["lenet_conv1", "lenet_conv2", "stem", "deep", "dilated_strided", "many_pixels"])
+@pytest.mark.parametrize(
+    "name", ["lenet_conv1", "lenet_conv2", "lenet_conv3", "stem", "deep", "pointwise_deep", "dilated_strided", "many_pixels"]
+)
 def test_error_bound(name, storage):
     sh = SHAPES[name]
     inputs = arrays(sh, normal, storage)
@@ -109,7 +117,9 @@ def test_error_bound(name, storage):
         np.testing.assert_allclose(got, expected, atol=1e-3 if storage == "float32" else 1e-10)
 
 
-@pytest.mark.parametrize("name", ["lenet_conv1", "stem", "deep", "strided", "many_pixels", "grouped"])
+@pytest.mark.parametrize(
+    "name", ["lenet_conv1", "lenet_conv3", "stem", "deep", "pointwise_deep", "strided", "many_pixels", "grouped"]
+)
 def test_threads_do_not_change_bits(name):
     sh = SHAPES[name]._replace(N=5)
     threads = pycnn.get_num_threads()
@@ -138,10 +148,11 @@ def test_joined_taps_keep_their_bits(name):
     assert bits(dense) == bits(apart)
 
 
-def test_nan_and_infinity_stay_where_they_belong():
-    sh = SHAPES["deep"]
+@pytest.mark.parametrize("name", ["deep", "pointwise", "lenet_conv3"])
+def test_nan_and_infinity_stay_where_they_belong(name):
+    sh = SHAPES[name]
     x, weight, bias, dy = arrays(sh, normal, "float32")
-    x[0, 3, 3, 5], dy[0, 3, 3, 6] = np.nan, np.inf
+    x[0, 3, 3, 5], dy[0, sh.P // 2, sh.Q // 2, 6] = np.nan, np.inf
     for op, inputs, expected in passes(sh, x, weight, bias, dy):
         got = np.empty(expected.shape, np.float32)
         run(op, "host", sh, "float32", *inputs, got)

@@ -5,8 +5,9 @@ Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c
           likewise. With stride t the pixels of one h mod t see the same few taps (dgrad_class.h). Within such a class p falls
           by the same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
 Memory    the class's taps are read as rows (r,s,k), as weight stores them; each block of pixels gathers its rows of
-          im2col(dy). With few channels vectors along c would be mostly empty: then dy * weight is computed for all taps
-          (r,s,c) of a pixel of dy at once, and each row of it is added to the pixels of dx it touches, in order.
+          im2col(dy). With few channels vectors along c would be mostly empty, and with a dx much larger than dy most of the
+          products would be with zero: then dy * weight is computed for all taps (r,s,c) of a pixel of dy at once, and each
+          row of it is added to the pixels of dx it touches, in order.
           Taps that lie side by side under a stride of S join: their channels are those of one pixel, S times as wide.
 Threads   over blocks of pixels and channels, one class after the other; over bands of lines of dx where rows are added
 Limit     a strided convolution gathers dy once per class
