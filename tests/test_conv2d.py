@@ -30,8 +30,19 @@ SHAPES = {
     "ragged": shape(2, 7, 9, 3, 5, 3, 3),
     "lenet": shape(2, 12, 12, 1, 6, 5, 5, pad=2),
     "strided": shape(2, 11, 13, 8, 20, 3, 2, stride=2, pad=1),
-    "depthwise": shape(3, 9, 8, 6, 6, 3, 3, pad=2, dilation=2, groups=6),
+    "depthwise": shape(2, 11, 10, 19, 19, 3, 3, pad=1, groups=19),
+    "depthwise_strided": shape(2, 12, 9, 35, 35, 3, 3, stride=2, pad=1, groups=35),
+    "depthwise_unpadded": shape(1, 9, 13, 8, 8, 3, 3, stride=2, groups=8),
+    "depthwise_dilated": shape(3, 9, 8, 6, 6, 3, 3, pad=2, dilation=2, groups=6),
+    "depthwise_uneven": ConvShape(1, 7, 6, 5, 5, 5, 2, 3, 6, 2, 1, 2, 1, 1, 1, 5),
+    "multiplier": shape(2, 7, 6, 5, 15, 3, 3, stride=2, pad=1, groups=5),
     "grouped": shape(2, 6, 7, 8, 36, 3, 3, stride=2, pad=1, groups=2),
+    "pairs": shape(2, 7, 9, 32, 32, 3, 3, pad=1, groups=16),  # groups of 2, 4, 8 ... channels share a vector on a CPU
+    "fours": shape(2, 9, 19, 32, 32, 3, 3, stride=2, pad=1, groups=8),
+    "eights": shape(1, 19, 7, 32, 32, 3, 2, pad=2, dilation=2, groups=4),
+    "wide_groups": shape(2, 6, 11, 32, 64, 3, 3, stride=2, pad=1, groups=2),
+    "grouped_pointwise": shape(2, 5, 6, 21, 12, 1, 1, groups=3),
+    "grouped_sparse": shape(1, 9, 8, 32, 32, 2, 2, stride=3, groups=4),  # pixels of dx that no tap meets
     "pointwise": shape(2, 8, 8, 17, 65, 1, 1),
     "dilated": shape(1, 10, 7, 4, 70, 3, 3, stride=3, dilation=2),
     "larger_stride": shape(1, 9, 9, 3, 4, 2, 2, stride=4),
@@ -86,17 +97,19 @@ def test_small_integers_are_exact(op, version, storage):
 
 @every_version
 def test_error_bound(op, version, storage):
-    shapes = {
+    candidates = {
         "3x3": shape(2, 9, 8, 19, 21, 3, 3, pad=1),
         "5x5_strided": shape(2, 14, 13, 6, 16, 5, 5, stride=2, pad=2),
         "1x1": shape(2, 19, 18, 37, 21, 1, 1),
+        "depthwise": shape(2, 14, 13, 21, 21, 3, 3, pad=1, groups=21),
+        "grouped": shape(2, 14, 13, 32, 32, 3, 3, stride=2, pad=1, groups=8),
     }
-    for _, sh in admitted(op, version, storage, shapes):
+    for _, sh in admitted(op, version, storage, candidates):
         arrays, expected = problem(op, sh, storage, normal)
         squares = [None if a is None else a.astype(np.float64) ** 2 for a in arrays[:-1]]
         terms = {
-            "conv2d_forward": sh.R * sh.S * sh.C + 1,
-            "conv2d_backward_data": sh.R * sh.S * sh.K + 1,
+            "conv2d_forward": sh.R * sh.S * sh.C // sh.groups + 1,
+            "conv2d_backward_data": sh.R * sh.S * sh.K // sh.groups + 1,
             "conv2d_backward_weight": sh.N * sh.P * sh.Q,
         }[op]
         run(op, version, sh, storage, *arrays)
@@ -108,8 +121,8 @@ def test_error_bound(op, version, storage):
 @every_version
 def test_slices_of_channels(op, version, storage):
     """Images may be slices of wider ones: what lies beside is neither read nor written."""
-    shapes = {name: SHAPES[name] for name in ("ragged", "strided", "grouped", "pointwise")}
-    for name, sh in admitted(op, version, storage, shapes):
+    names = ("ragged", "strided", "depthwise", "depthwise_strided", "grouped", "fours", "wide_groups", "pointwise")
+    for name, sh in admitted(op, version, storage, {name: SHAPES[name] for name in names}):
         for extra in (1, 8):  # pixels between 16-byte boundaries, and on them
             arrays, expected = problem(op, sh, storage)
             sliced, images = [], {"conv2d_forward": (0, 3), "conv2d_backward_data": (0, 3), "conv2d_backward_weight": (0, 1)}[op]
@@ -128,12 +141,14 @@ def test_slices_of_channels(op, version, storage):
 @on_cpu
 @every_version
 def test_threads_do_not_change_bits(op, version, storage):
-    shapes = {
+    candidates = {
         "3x3": shape(3, 17, 15, 7, 18, 3, 3, pad=1),
         "3x3_strided": shape(2, 17, 15, 7, 18, 3, 3, stride=2, pad=1),
         "1x1": shape(3, 17, 15, 7, 18, 1, 1),
+        "depthwise": shape(3, 17, 15, 21, 21, 3, 3, stride=2, pad=1, groups=21),
+        "grouped": shape(3, 17, 15, 64, 64, 3, 3, pad=1, groups=16),
     }
-    for _, sh in admitted(op, version, storage, shapes):
+    for _, sh in admitted(op, version, storage, candidates):
         arrays, _ = problem(op, sh, storage, normal)
 
         def compute(sh=sh, arrays=arrays):
@@ -146,16 +161,17 @@ def test_threads_do_not_change_bits(op, version, storage):
 @every_version
 def test_nan_and_infinity(op, version, storage):
     """They reach exactly what depends on them: a zero in the padding is not multiplied, a zero in an array is."""
-    for _, sh in admitted(op, version, storage, {name: SHAPES[name] for name in ("strided", "pointwise")}):
+    names = ("strided", "pointwise", "depthwise_strided", "fours")
+    for name, sh in admitted(op, version, storage, {name: SHAPES[name] for name in names}):
         arrays, _ = problem(op, sh, storage, normal)
-        arrays[0][0, 2, 3, 1], arrays[0][1, 4, 5, 0], arrays[1].reshape(-1)[7] = np.nan, np.inf, 0
+        arrays[0][0, 2, 3, 1], arrays[0][1, 3, 3, 0], arrays[1].reshape(-1)[7] = np.nan, np.inf, 0
         inputs = arrays[:-1]
         with np.errstate(invalid="ignore"):
             expected = getattr(reference, op)(*inputs, sh)
         run(op, version, sh, storage, *arrays)
         result = arrays[-1].astype(np.float64)
         for kind in (np.isnan, np.isposinf, np.isneginf):
-            np.testing.assert_array_equal(kind(result), kind(expected))
+            np.testing.assert_array_equal(kind(result), kind(expected), name)
 
 
 @pytest.mark.parametrize("name", ["strided", "grouped", "dilated", "larger_stride", "both_axes"])
@@ -177,6 +193,22 @@ def test_parity_multiplies_no_zero_between_the_pixels_of_a_stride(name):
     assert products["implicit_gemm"] == sh.H * sh.R * sh.W * sh.S * of_a_pair
 
 
+@pytest.mark.parametrize(
+    "op, version, storage", [row for row in VERSIONS if "depthwise" in row[1] or row[1] in ("naive", "grouped")]
+)
+def test_taps_outside_are_not_multiplied(op, version, storage):
+    """An infinite weight or gradient does not meet the zeros of the padding."""
+    for name in ("depthwise", "depthwise_strided"):
+        sh = SHAPES[name]
+        arrays, _ = problem(op, sh, storage)
+        for array in arrays[:-1]:
+            array[...] = np.ones(1)
+        infinite = arrays[0] if op == "conv2d_backward_weight" else arrays[1]
+        infinite[...] = np.full(1, np.inf)
+        run(op, version, sh, storage, *arrays)
+        assert np.isposinf(arrays[-1].astype(np.float64)).all(), name
+
+
 # ---- plans ----
 
 
@@ -189,6 +221,12 @@ def test_default_versions():
         assert plan(op, sh, "", storage="float16").version == "implicit_gemm"
         assert plan(op, SHAPES["pointwise"], "", own=True).version == "pointwise"
     assert plan("conv2d_backward_data", SHAPES["strided"], "", own=True).version == "parity"
+        for storage in DTYPES.keys() - {"int64"}:
+            assert plan(op, SHAPES["depthwise"], "", storage=storage).version == "depthwise_strips"
+            assert plan(op, SHAPES["multiplier"], "", storage=storage).version == "depthwise"
+        assert plan(op, SHAPES["fours"], "").version == "host"
+        assert plan(op, SHAPES["fours"], "", own=True).version == "grouped"
+        assert plan(op, SHAPES["wide_groups"], "", own=True).version == "implicit_gemm"
 
 
 @on_cpu
@@ -215,6 +253,12 @@ def test_refusals(op):
         plan(op, SHAPES["strided"], "im2col", storage="float64")
     with pytest.raises(NotSupported, match="host: it is no CUDA kernel"):
         plan(op, SHAPES["strided"], "host", own=True)
+    with pytest.raises(NotSupported, match="depthwise: it is depthwise: every channel must be a group of its own"):
+        plan(op, SHAPES["grouped"], "depthwise")
+    with pytest.raises(NotSupported, match=r"depthwise_strips: its lanes need one filter for each channel \(K = C\)"):
+        plan(op, SHAPES["multiplier"], "depthwise_strips")
+    with pytest.raises(NotSupported, match="grouped: it is grouped: there must be at least 2 groups"):
+        plan(op, SHAPES["strided"], "grouped")
     with pytest.raises(NotSupported, match=f"{op} has no version 'winograd'; it has .*'naive'"):
         plan(op, SHAPES["strided"], "winograd")
 
@@ -276,6 +320,7 @@ def image(*extents, storage="float64", seed=0, requires_grad=True, make=normal):
         {"stride": 2, "padding": 1},
         {"stride": (1, 2), "padding": (2, 0), "dilation": (1, 2)},
         {"groups": 2},
+        {"groups": 4, "padding": 1},
         {"padding": "same", "dilation": (1, 3)},
         {"padding": "valid"},
     ],

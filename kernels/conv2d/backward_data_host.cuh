@@ -15,6 +15,7 @@ Next      backward_weight_host.cuh sums over pixels instead
 Storage   float double
 */
 #include "../common/host_conv.h"
+#include "../common/host_grouped.h"
 #include "conv2d.h"
 #include "dgrad_class.h"
 
@@ -174,6 +175,7 @@ const char* conv2d_backward_data_host_supports(const ConvShape& sh, const Reques
     const ConvShape joined = dgrad_joined(sh);
     plan.workspace = std::max(plan.workspace, dgrad_gather_bytes<T>(joined) + joined.C * int64_t(sizeof(T)));
   }
+  if (host::backward_data_runs_in_lanes<T>(sh)) plan.workspace = sh.K * sh.gemm_k() * sizeof(T);
   return nullptr;
 }
 
@@ -181,6 +183,8 @@ template <class T>
 void conv2d_backward_data_host(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
   if (dx.size() == 0) return;
+  if (host::backward_data_runs_in_lanes<T>(sh))
+    return host::grouped_backward_data(sh, dy, weight, bias, dx, plan.workspace_as<T>());
   if (dgrad_scatters<T>(sh)) return dgrad_scatter<T>(sh, dy, weight, bias, dx, plan.workspace_as<T>());
   if (!dgrad_joins<T>(sh) || !dx.dense()) return dgrad_gather<T>(sh, dy, weight, bias, dx, plan.workspace_as<T>());
   const ConvShape joined = dgrad_joined(sh);

@@ -10,6 +10,7 @@ Next      gemm/gemm_host.cuh is the micro-kernel without a gather
 Storage   float double
 */
 #include "../common/host_conv.h"
+#include "../common/host_grouped.h"
 #include "conv2d.h"
 
 namespace pycnn {
@@ -30,6 +31,10 @@ template <class T>
 const char* conv2d_backward_weight_host_supports(const ConvShape& sh, const Request&, Plan& plan) {
   const WgradCut cut(sh);
   plan.workspace = cut.chunks > 1 ? cut.chunks * cut.elements * sizeof(T) : 0;
+  if (host::backward_weight_runs_in_lanes<T>(sh)) {
+    const host::LaneCut<T> lanes(sh);
+    plan.workspace = lanes.pieces * lanes.elements * sizeof(T);
+  }
   return nullptr;
 }
 
@@ -58,6 +63,7 @@ void conv2d_backward_weight_host(const Plan& plan, Array dy, Array x, Array dwei
   using namespace host;
   const auto& sh = plan.problem<ConvShape>();
   if (dweight.size() == 0) return;
+  if (backward_weight_runs_in_lanes<T>(sh)) return grouped_backward_weight(sh, dy, x, dweight, plan.workspace_as<T>());
   const WgradCut cut(sh);
   const int64_t K = sh.gemm_n(), columns = sh.gemm_k(), pixels = sh.gemm_m();
   T* partial = plan.workspace_as<T>();

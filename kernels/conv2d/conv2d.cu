@@ -1,4 +1,6 @@
 // Convolution: what the three passes require of their arrays, and which version is the default.
+#include <algorithm>
+
 #include "conv2d.h"
 
 namespace pycnn {
@@ -42,17 +44,21 @@ void Conv2dForward::check(const ConvShape& sh) { check_conv(name, sh); }
 void Conv2dBackwardData::check(const ConvShape& sh) { check_conv(name, sh); }
 void Conv2dBackwardWeight::check(const ConvShape& sh) { check_conv(name, sh); }
 
-// The host micro-kernels on a CPU; else the version that never writes a column matrix, nor multiplies with zeros between the
-// pixels of a stride; 1x1 filters need no gathering. naive also stores float64.
-Preference Conv2dForward::prefer(const ConvShape&, const Request&) {
-  return {"host", "pointwise", "implicit_gemm", "im2col", "naive"};
+// Depthwise layers and narrow groups have versions of their own. Else the host micro-kernels on a CPU, and the version that never
+// writes a column matrix, nor multiplies with zeros between the pixels of a stride; 1x1 filters need no gathering. naive also
+// stores float64.
+static Preference prefer_conv(const ConvShape& sh, Preference versions) {
+  if (sh.groups > 1 && sh.groups == sh.C) versions.insert(versions.begin(), {"depthwise_strips", "depthwise"});
+  else if (sh.groups > 1 && std::max(sh.group_C(), sh.group_K()) <= 16) versions.insert(versions.begin() + 1, "grouped");
+  return versions;
 }
+static const Preference dense{"host", "pointwise", "implicit_gemm", "im2col", "naive"};
+
+Preference Conv2dForward::prefer(const ConvShape& sh, const Request&) { return prefer_conv(sh, dense); }
 Preference Conv2dBackwardData::prefer(const ConvShape& sh, const Request&) {
-  if (sh.stride_h > 1 || sh.stride_w > 1) return {"host", "parity", "im2col", "naive"};
-  return {"host", "pointwise", "implicit_gemm", "im2col", "naive"};
+  const bool strided = sh.stride_h > 1 || sh.stride_w > 1;
+  return prefer_conv(sh, strided ? Preference{"host", "parity", "im2col", "naive"} : dense);
 }
-Preference Conv2dBackwardWeight::prefer(const ConvShape&, const Request&) {
-  return {"host", "pointwise", "implicit_gemm", "im2col", "naive"};
-}
+Preference Conv2dBackwardWeight::prefer(const ConvShape& sh, const Request&) { return prefer_conv(sh, dense); }
 
 }  // namespace pycnn

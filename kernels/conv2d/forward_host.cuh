@@ -13,6 +13,7 @@ Next      backward_data_host.cuh is the same product on dy
 Storage   float double
 */
 #include "../common/host_conv.h"
+#include "../common/host_grouped.h"
 #include "conv2d.h"
 
 namespace pycnn {
@@ -20,6 +21,7 @@ namespace pycnn {
 template <class T>
 const char* conv2d_forward_host_supports(const ConvShape& sh, const Request&, Plan& plan) {
   plan.workspace = host::workspace_bytes<T>(sh.gemm_m(), sh.gemm_n(), sh.gemm_k());
+  if (host::runs_in_lanes<T>(sh, sh.group_C(), sh.group_K())) plan.workspace = sh.K * sh.gemm_k() * sizeof(T);
   return nullptr;
 }
 
@@ -81,6 +83,7 @@ template <class T>
 void conv2d_forward_host(const Plan& plan, Array x, Array weight, Array bias, Array y) {
   using namespace host;
   const auto& sh = plan.problem<ConvShape>();
+  if (runs_in_lanes<T>(sh, sh.group_C(), sh.group_K())) return grouped_forward(sh, x, weight, bias, y, plan.workspace_as<T>());
   if (forward_along_pixels<T>(sh, x)) return conv2d_forward_along_pixels<T>(sh, x, weight, bias, y);
   ConvShape group = sh;
   group.C = sh.C / sh.groups;

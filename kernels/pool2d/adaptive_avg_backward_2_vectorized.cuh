@@ -9,8 +9,9 @@ Limit     memory: dx is written once, dy comes from L1 and L2
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/row_parts.h"
+#include "../common/wide.h"
 #include "adaptive.h"
-#include "vectorized.h"
 
 namespace pycnn {
 

@@ -9,8 +9,9 @@ Limit     memory; a global mean of few images with few channels has too few thre
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/row_parts.h"
+#include "../common/wide.h"
 #include "adaptive.h"
-#include "vectorized.h"
 
 namespace pycnn {
 

@@ -8,8 +8,9 @@ Limit     memory; a global maximum of few images with few channels has too few t
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/row_parts.h"
+#include "../common/wide.h"
 #include "adaptive.h"
-#include "vectorized.h"
 
 namespace pycnn {
 

@@ -8,7 +8,9 @@ Limit     dy is read, and scaled, once for each pixel of its window
 Next      avg_backward_3_tiles.cuh does so once where windows do not overlap
 Storage   float half bfloat16 double
 */
-#include "vectorized.h"
+#include "../common/row_parts.h"
+#include "../common/wide.h"
+#include "pool2d.h"
 
 namespace pycnn {
 

@@ -8,7 +8,9 @@ Limit     memory: x is read once, y is written once
 Next      -
 Storage   float half bfloat16 double
 */
-#include "vectorized.h"
+#include "../common/row_parts.h"
+#include "../common/wide.h"
+#include "pool2d.h"
 
 namespace pycnn {
 

@@ -8,7 +8,9 @@ Limit     dy and argmax are read once for each pixel of their window: 4 times fo
 Next      max_backward_3_tiles.cuh reads them once where windows do not overlap
 Storage   float half bfloat16 double
 */
-#include "vectorized.h"
+#include "../common/row_parts.h"
+#include "../common/wide.h"
+#include "pool2d.h"
 
 namespace pycnn {
 

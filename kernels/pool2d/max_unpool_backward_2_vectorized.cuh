@@ -8,8 +8,9 @@ Limit     memory: 8 bytes of index for each element, and dy, of which a cache li
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/row_parts.h"
+#include "../common/wide.h"
 #include "adaptive.h"
-#include "vectorized.h"
 
 namespace pycnn {
 

@@ -2,8 +2,10 @@
 // windows at stride 2: tile (a, b) holds pixels 2a-pad+i, 2b-pad+j for i, j < 2, and only windows a-k, b-l with
 // k, l <= (window-1)/2 reach into it.
 #pragma once
+#include "../common/row_parts.h"
 #include "../common/strip.h"
-#include "vectorized.h"
+#include "../common/wide.h"
+#include "pool2d.h"
 
 namespace pycnn {
 

@@ -9,8 +9,9 @@ Limit     an output is read once for each pixel that is part of it, 4 times in b
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/row_parts.h"
 #include "../common/strip.h"
-#include "../pool2d/vectorized.h"
+#include "../common/wide.h"
 #include "resample.h"
 
 namespace pycnn {

@@ -8,8 +8,9 @@ Limit     memory: x is read once from DRAM, its repetitions come from a cache
 Next      -
 Storage   float half bfloat16 double
 */
+#include "../common/row_parts.h"
 #include "../common/strip.h"
-#include "../pool2d/vectorized.h"
+#include "../common/wide.h"
 #include "resample.h"
 
 namespace pycnn {

@@ -112,6 +112,8 @@ CONV2D = [
     conv2d("groups", 6, 8, (3, 3), groups=2, padding=1),
     conv2d("depthwise", 5, 5, (3, 3), groups=5, padding=1, stride=2),
     conv2d("depthwise_two_filters_each", 4, 8, (3, 3), groups=4),
+    conv2d("depthwise_3x3", 19, 19, (3, 3), groups=19, padding=1),
+    conv2d("groups_of_four", 16, 16, (3, 3), groups=4, padding=1, stride=2),
     conv2d("same", 3, 4, (3, 5), padding="same"),
     conv2d("same_even_kernel_dilated", 3, 4, (2, 4), padding="same", dilation=(1, 3)),
     conv2d("valid", 3, 4, (3, 3), padding="valid"),

@@ -64,7 +64,7 @@ class Layer:
 @cache
 def layers() -> tuple[Layer, ...]:
     """LeNet-5's convolutions, every dense one of AlexNet, VGG-16, GoogLeNet, ResNet-18 and ResNet-50 (each extent once, under
-    the first net that has it), and two grouped ones; at small batch (layers.csv)."""
+    the first net that has it), and depthwise and grouped ones; at small batch (layers.csv)."""
     with files(__package__).joinpath("layers.csv").open(encoding="utf-8") as file:
         return tuple(Layer(group, net, layer, *map(int, extents)) for group, net, layer, *extents in list(csv.reader(file))[1:])
 

@@ -1,7 +1,7 @@
-// What the vectorized pooling kernels share: how rows of pixels are cut into threads.
+// How the vectorized kernels over images cut rows of pixels into threads.
 #pragma once
-#include "../common/wide.h"
-#include "pool2d.h"
+#include "lanes.h"
+#include "plan.h"
 
 namespace pycnn {
 

@@ -1,0 +1,130 @@
+/*
+conv2d backward_data (dgrad), version 5: depthwise, a thread takes 16 bytes of channels of a tile of pixels, where version 4
+takes one element.
+
+Math      dx[n,h,w,c] = sum over r,s of dy[n,p,q,c] * weight[c,r,s]  with p = (h+pad-r*dilation)/stride, q likewise
+Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)   taps: R,S,C in the workspace, weight transposed by a kernel of its own
+Threads   V channels of 2 x 4 pixels of dx, c fastest: a warp reads 512 contiguous bytes. Each pixel of dy is loaded once and
+          multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). A tile starts where a window
+          does, so which taps meet is known to the compiler: under a stride no tap is tried in vain. Other filters: pixel by pixel
+Limit     memory, with 3 x 3 filters: rows of dy that two tiles share come from L1 and L2
+Next      backward_data_6_grouped.cuh sums over the filters of a group
+Storage   float half bfloat16 double
+*/
+#include "depthwise.h"
+
+namespace pycnn {
+
+// How many outputs before that of a tile's first pixel still reach into the tile.
+template <int kStride> inline constexpr int kReach = (3 - 1) / kStride;
+
+// sum[a][b] += the products of the tile whose first pixel is the first tap of output (p0, q0) of image dy. With kInside all
+// outputs that reach into it exist.
+template <bool kInside, int kStride, int kRows, class A, int V, class T>
+__device__ __forceinline__ void add_gradients(const T* dy, int64_t dy_pitch, int p0, int q0, const ConvShape& sh,
+                                              const LaneVector<A, V> (&tap)[3][3], LaneVector<A, V> (&sum)[kRows][kTileColumns]) {
+  UNROLLED for (int i = -kReach<kStride>; i <= (kRows - 1) / kStride; i++) {
+    if (!kInside && (p0 + i < 0 || p0 + i >= sh.P)) continue;
+    UNROLLED for (int j = -kReach<kStride>; j <= (kTileColumns - 1) / kStride; j++) {
+      if (!kInside && (q0 + j < 0 || q0 + j >= sh.Q)) continue;
+      const auto value = widen_lanes<A, V>(dy + (int64_t(p0 + i) * sh.Q + q0 + j) * dy_pitch);
+      UNROLLED for (int a = 0; a < kRows; a++) {
+        UNROLLED for (int b = 0; b < kTileColumns; b++) {
+          const int r = a - i * kStride, s = b - j * kStride;
+          if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
+          sum[a][b] += value * tap[r][s];
+        }
+      }
+    }
+  }
+}
+
+template <class T, int kMaxV, int kStride>
+__global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, T* dx, int64_t dx_pitch,
+                                             ConvShape sh, RowParts parts) {
+  using A = Accumulator<T>;
+  constexpr int kRows = kStride == 2 ? 2 : kTileRows<kMaxV>;
+  const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
+  if (item >= parts.count) return;
+  const RowPart part = parts[item];
+  const int H = int(sh.H), W = int(sh.W);
+  const int before_h = int(sh.pad_h % kStride), before_w = int(sh.pad_w % kStride);  // pixels of the first tiles outside dx
+  const int64_t tile_rows = ceil_div(H + before_h, kRows), n = part.row / tile_rows;
+  const int h = int(part.row % tile_rows) * kRows - before_h, p0 = (h + int(sh.pad_h)) / kStride;
+  dy += n * sh.P * sh.Q * dy_pitch;
+  dx += n * H * W * dx_pitch;
+
+  for (int column = part.begin; column < part.end; column += kTileColumns) {
+    const int w = column - before_w, q0 = (w + int(sh.pad_w)) / kStride;
+    const bool inside = p0 >= kReach<kStride> && p0 + (kRows - 1) / kStride < sh.P && q0 >= kReach<kStride> &&
+                        q0 + (kTileColumns - 1) / kStride < sh.Q;
+    for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int V = decltype(lanes)::value;
+      LaneVector<A, V> tap[3][3], sum[kRows][kTileColumns] = {};
+      load_taps<A, V>(taps + c, sh.C, tap);
+      if (inside) add_gradients<true, kStride, kRows, A, V>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
+      else add_gradients<false, kStride, kRows, A, V>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
+
+      UNROLLED for (int a = 0; a < kRows; a++) {
+        UNROLLED for (int b = 0; b < kTileColumns; b++) {
+          if (h + a >= 0 && h + a < H && w + b >= 0 && w + b < W)
+            store_sums<A, V>(sum[a][b], dx + (int64_t(h + a) * W + w + b) * dx_pitch + c, sh.accumulate);
+        }
+      }
+    });
+  }
+}
+
+// Any filter, stride and dilation.
+template <class T, int kMaxV>
+__global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, T* dx,
+                                                 int64_t dx_pitch, ConvShape sh, RowParts parts) {
+  using A = Accumulator<T>;
+  const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
+  if (item >= parts.count) return;
+  const RowPart part = parts[item];
+  const int h = int(part.row % sh.H + sh.pad_h), stride_h = int(sh.stride_h), dilation_h = int(sh.dilation_h);
+  const int stride_w = int(sh.stride_w), dilation_w = int(sh.dilation_w);
+  const Outputs over_h(h, int(sh.R), stride_h, dilation_h, int(sh.P));
+  dy += part.row / sh.H * sh.P * sh.Q * dy_pitch;
+
+  for (int column = part.begin; column < part.end; column++) {
+    const int w = column + int(sh.pad_w);
+    const Outputs over_w(w, int(sh.S), stride_w, dilation_w, int(sh.Q));
+    for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int V = decltype(lanes)::value;
+      LaneVector<A, V> sum = {};
+      for (int p = over_h.begin; p < over_h.end; p++) {
+        const int r = (h - p * stride_h) / dilation_h;
+        if (r * dilation_h != h - p * stride_h) continue;  // between two taps
+        for (int q = over_w.begin; q < over_w.end; q++) {
+          const int s = (w - q * stride_w) / dilation_w;
+          if (s * dilation_w != w - q * stride_w) continue;
+          const auto value = widen_lanes<A, V>(dy + (int64_t(p) * sh.Q + q) * dy_pitch + c);
+          sum += value * widen_lanes<A, V>(taps + (r * sh.S + s) * sh.C + c);
+        }
+      }
+      store_sums<A, V>(sum, dx + (part.row * sh.W + column) * dx_pitch + c, sh.accumulate);
+    });
+  }
+}
+
+template <class T>
+void conv2d_backward_data5(const Plan& plan, Array dy, Array weight, Array dx) {
+  const auto& sh = plan.problem<ConvShape>();
+  const auto* taps = depthwise_taps<T>(plan, sh, weight);
+  with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
+    constexpr int V = kStripLanes<T, decltype(lanes)::value>;
+    with_filter(sh, [&](auto filter, auto stride) {
+      constexpr int step = filter ? stride : 1, height = !filter ? 1 : stride == 2 ? 2 : kTileRows<V>;
+      const RowParts parts(sh.N * ceil_div(sh.H + sh.pad_h % step, height), sh.W + sh.pad_w % step, sh.C, V);
+      constexpr auto kernel = filter ? conv2d_backward_data_kernel5<T, V, step> : conv2d_backward_data_any_kernel5<T, V>;
+      launch<kernel>(parts.geometry(), dy.as<const T>(), dy.pitch, taps, dx.as<T>(), dx.pitch, sh, parts);
+    });
+  });
+}
+
+REGISTER_VERSION(Conv2dBackwardData, depthwise_strips, 5, "depthwise, 16 bytes of channels of a tile of pixels a thread",
+                 supports_depthwise_strips<STORAGE>, conv2d_backward_data5<STORAGE>);
+
+}  // namespace pycnn

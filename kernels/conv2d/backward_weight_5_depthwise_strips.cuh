@@ -1,0 +1,169 @@
+/*
+conv2d backward_weight (wgrad), version 5: depthwise, a thread sums all taps of 16 bytes of channels, where version 4 sums one.
+
+Math      partial[piece,r,s,c] = sum over the lines (n,p) of a piece and all q of
+          dy[n,p,q,c] * x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c];  dweight[c,r,s] = the sum of the pieces,
+          first to last
+Memory    dy: N,P,Q,C   x: N,H,W,C   dweight: C,R,S in the accumulator type   (dy and x with a pitch)
+          partial: pieces,R,S,C in the workspace
+Threads   V channels of a piece, c fastest: a warp reads 512 contiguous bytes. The sums of 3 x 3 taps stay in registers while
+          tiles of 2 x 4 pixels of dy pass by, each of which meets all its pixels of x (stride 1 or 2). On a CPU a tile meets
+          all channels before the next, so that memory is read in order, and the sums stay in L1. Other filters: one tap
+          after the other
+Limit     a GPU has C/V threads for each of at most 256 pieces, few for a layer of 32 channels
+Next      backward_weight_6_grouped.cuh
+Storage   float half bfloat16 double
+*/
+#include "depthwise.h"
+
+namespace pycnn {
+
+// sum[r][s] += the products of the tile of outputs at (p, q). With kInside all of it and all its taps exist.
+template <bool kInside, int kStride, int kRows, class A, int V, class T>
+__device__ __forceinline__ void add_tile(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch, int p, int q, int p_end,
+                                         const ConvShape& sh, LaneVector<A, V> (&sum)[3][3]) {
+  const int h0 = p * kStride - int(sh.pad_h), w0 = q * kStride - int(sh.pad_w);
+  LaneVector<A, V> gradient[kRows][kTileColumns];
+  UNROLLED for (int a = 0; a < kRows; a++) {
+    UNROLLED for (int b = 0; b < kTileColumns; b++) {
+      if (!kInside && (p + a >= p_end || q + b >= sh.Q)) continue;
+      gradient[a][b] = widen_lanes<A, V>(dy + (int64_t(p + a) * sh.Q + q + b) * dy_pitch);
+    }
+  }
+  UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
+    if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;  // padding contributes zero
+    UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
+      if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;
+      const auto value = widen_lanes<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
+      UNROLLED for (int a = 0; a < kRows; a++) {
+        UNROLLED for (int b = 0; b < kTileColumns; b++) {
+          const int r = i - a * kStride, s = j - b * kStride;
+          if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
+          if (!kInside && (p + a >= p_end || q + b >= sh.Q)) continue;
+          sum[r][s] += value * gradient[a][b];
+        }
+      }
+    }
+  }
+}
+
+template <class T, int kMaxV, int kStride>
+__global__ void conv2d_backward_weight_kernel5(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch,
+                                               Accumulator<T>* partial, ConvShape sh, LinePieces pieces, ChannelParts channels) {
+  using A = Accumulator<T>;
+  constexpr int kRows = kTileRows<kMaxV>;
+  const int64_t item = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (item >= pieces.count * channels.count) return;
+  const int64_t piece = item / channels.count;
+  const int c_begin = channels.begin(item % channels.count), c_end = channels.begin(item % channels.count + 1);
+  partial += piece * 9 * sh.C;
+
+  // body(image of dy, image of x, p, q, end of the piece in this image, all of the tile exists) for each tile of the piece
+  auto for_tiles = [&](auto body) {
+    int64_t line = pieces.begin(piece);
+    while (line < pieces.begin(piece + 1)) {
+      const int64_t n = line / sh.P, left = pieces.begin(piece + 1) - line;
+      const int p_begin = int(line % sh.P), p_end = int(left < sh.P - p_begin ? p_begin + left : sh.P);
+      const T *dy_image = dy + n * sh.P * sh.Q * dy_pitch, *x_image = x + n * sh.H * sh.W * x_pitch;
+      for (int p = p_begin; p < p_end; p += kRows) {
+        const int h0 = p * kStride - int(sh.pad_h);
+        const bool inside_h = p + kRows <= p_end && h0 >= 0 && h0 + (kRows - 1) * kStride + 3 <= sh.H;
+        for (int q = 0; q < sh.Q; q += kTileColumns) {
+          const int w0 = q * kStride - int(sh.pad_w);
+          body(dy_image, x_image, p, q, p_end,
+               inside_h && q + kTileColumns <= sh.Q && w0 >= 0 && w0 + (kTileColumns - 1) * kStride + 3 <= sh.W);
+        }
+      }
+      line += p_end - p_begin;
+    }
+  };
+  auto add = [&](auto lanes, int c, const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside, auto& sum) {
+    constexpr int V = decltype(lanes)::value;
+    if (inside) add_tile<true, kStride, kRows, A, V>(dy_image + c, dy_pitch, x_image + c, x_pitch, p, q, p_end, sh, sum);
+    else add_tile<false, kStride, kRows, A, V>(dy_image + c, dy_pitch, x_image + c, x_pitch, p, q, p_end, sh, sum);
+  };
+
+#if PYCNN_CUDA
+  for_strips<kMaxV>(c_begin, c_end, [&](auto lanes, int c) {
+    constexpr int V = decltype(lanes)::value;
+    LaneVector<A, V> sum[3][3] = {};
+    for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside) {
+      add(lanes, c, dy_image, x_image, p, q, p_end, inside, sum);
+    });
+    store_taps<A, V>(sum, partial + c, sh.C);
+  });
+#else
+  for (int tap = 0; tap < 9; tap++)
+    for (int c = c_begin; c < c_end; c++) partial[tap * sh.C + c] = 0;
+  for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside) {
+    for_strips<kMaxV>(c_begin, c_end, [&](auto lanes, int c) {
+      constexpr int V = decltype(lanes)::value;
+      LaneVector<A, V> sum[3][3];
+      load_taps<A, V>(partial + c, sh.C, sum);
+      add(lanes, c, dy_image, x_image, p, q, p_end, inside, sum);
+      store_taps<A, V>(sum, partial + c, sh.C);
+    });
+  });
+#endif
+}
+
+// Any filter, stride and dilation.
+template <class T, int kMaxV>
+__global__ void conv2d_backward_weight_any_kernel5(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch,
+                                                   Accumulator<T>* partial, ConvShape sh, LinePieces pieces,
+                                                   ChannelParts channels) {
+  using A = Accumulator<T>;
+  const int64_t item = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, taps = sh.R * sh.S;
+  if (item >= pieces.count * taps * channels.count) return;
+  const int64_t part = item % channels.count, tap = item / channels.count % taps, piece = item / channels.count / taps;
+  const int r = int(tap / sh.S), s = int(tap % sh.S);
+
+  for_strips<kMaxV>(channels.begin(part), channels.begin(part + 1), [&](auto lanes, int c) {
+    constexpr int V = decltype(lanes)::value;
+    LaneVector<A, V> sum = {};
+    for (int64_t line = pieces.begin(piece); line < pieces.begin(piece + 1); line++) {
+      const int64_t h = line % sh.P * sh.stride_h - sh.pad_h + r * sh.dilation_h;
+      if (h < 0 || h >= sh.H) continue;  // padding contributes zero
+      for (int q = 0; q < sh.Q; q++) {
+        const int64_t w = q * sh.stride_w - sh.pad_w + s * sh.dilation_w;
+        if (w < 0 || w >= sh.W) continue;
+        const auto value = widen_lanes<A, V>(x + ((line / sh.P * sh.H + h) * sh.W + w) * x_pitch + c);
+        sum += value * widen_lanes<A, V>(dy + (line * sh.Q + q) * dy_pitch + c);
+      }
+    }
+    store_sums<A, V>(sum, partial + (piece * taps + tap) * sh.C + c, false);
+  });
+}
+
+template <class T>
+void conv2d_backward_weight5(const Plan& plan, Array dy, Array x, Array dweight) {
+  using A = Accumulator<T>;
+  const auto& sh = plan.problem<ConvShape>();
+  const LinePieces pieces(sh);
+  A* partial = plan.workspace_as<A>();
+  with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
+    constexpr int V = kStripLanes<T, decltype(lanes)::value>;
+    with_filter(sh, [&](auto filter, auto stride) {
+      const ChannelParts channels(sh.C, V);
+      const int64_t items = pieces.count * channels.count * (filter ? 1 : sh.R * sh.S);
+      constexpr unsigned block = PYCNN_CUDA ? 128 : 1;
+      constexpr auto kernel = filter       ? conv2d_backward_weight_kernel5 < T, V,
+                     filter ? stride : 1 > : conv2d_backward_weight_any_kernel5<T, V>;
+      launch<kernel>({grid_size(ceil_div(items, block)), block}, dy.as<const T>(), dy.pitch, x.as<const T>(), x.pitch, partial,
+                     sh, pieces, channels);
+    });
+  });
+  add_line_pieces(partial, pieces, dweight.as<A>(), sh.K, sh.R * sh.S, sh.accumulate != 0);
+}
+
+template <class T>
+const char* supports_backward_weight5(const ConvShape& sh, const Request& request, Plan& plan) {
+  if (sh.K != sh.C) return "its lanes need one filter for each channel (K = C)";
+  if (const char* reason = supports_depthwise_pieces<T>(sh, request, plan)) return reason;
+  return supports_vectorized<T>(sh, request, plan);
+}
+
+REGISTER_VERSION(Conv2dBackwardWeight, depthwise_strips, 5, "depthwise, all taps of 16 bytes of channels of a piece a thread",
+                 supports_backward_weight5<STORAGE>, conv2d_backward_weight5<STORAGE>);
+
+}  // namespace pycnn

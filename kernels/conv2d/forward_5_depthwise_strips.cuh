@@ -1,0 +1,121 @@
+/*
+conv2d forward, version 5: depthwise, a thread takes 16 bytes of channels of a tile of outputs, where version 4 takes one element.
+
+Math      y[n,p,q,c] = bias[c] + sum over r,s of x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c] * weight[c,r,s]
+Memory    x: N,H,W,C   y: N,P,Q,C   (c contiguous)   taps: R,S,C in the workspace, weight transposed by a kernel of its own
+Threads   V channels of 2 x 4 outputs, c fastest: a warp reads 512 contiguous bytes. Each pixel of x is loaded once and
+          multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). Other filters: pixel by pixel
+Limit     memory, with 3 x 3 filters: rows of x that two tiles share come from L1 and L2
+Next      forward_6_grouped.cuh sums over the channels of a group
+Storage   float half bfloat16 double
+*/
+#include "depthwise.h"
+
+namespace pycnn {
+
+// sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x. With kInside no tap is outside.
+template <bool kInside, int kStride, int kRows, class A, int V, class T>
+__device__ __forceinline__ void add_products(const T* x, int64_t x_pitch, int h0, int w0, const ConvShape& sh,
+                                             const LaneVector<A, V> (&tap)[3][3], LaneVector<A, V> (&sum)[kRows][kTileColumns]) {
+  UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
+    if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;  // padding contributes zero
+    UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
+      if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;
+      const auto value = widen_lanes<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
+      UNROLLED for (int a = 0; a < kRows; a++) {
+        UNROLLED for (int b = 0; b < kTileColumns; b++) {
+          const int r = i - a * kStride, s = j - b * kStride;
+          if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
+          sum[a][b] += value * tap[r][s];
+        }
+      }
+    }
+  }
+}
+
+template <class T, int kMaxV, int kStride>
+__global__ void conv2d_forward_kernel5(const T* x, int64_t x_pitch, const Accumulator<T>* taps, const T* bias, T* y,
+                                       int64_t y_pitch, ConvShape sh, RowParts parts) {
+  using A = Accumulator<T>;
+  constexpr int kRows = kTileRows<kMaxV>;
+  const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
+  if (item >= parts.count) return;
+  const RowPart part = parts[item];
+  const int64_t tile_rows = ceil_div(sh.P, kRows), n = part.row / tile_rows;
+  const int P = int(sh.P), Q = int(sh.Q), p = int(part.row % tile_rows) * kRows;
+  const int h0 = p * kStride - int(sh.pad_h), h_end = h0 + (kRows - 1) * kStride + 3;
+  x += n * sh.H * sh.W * x_pitch;
+  y += n * P * Q * y_pitch;
+
+  for (int q = part.begin; q < part.end; q += kTileColumns) {
+    const int w0 = q * kStride - int(sh.pad_w), w_end = w0 + (kTileColumns - 1) * kStride + 3;
+    const bool inside = h0 >= 0 && h_end <= sh.H && w0 >= 0 && w_end <= sh.W;
+    for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int V = decltype(lanes)::value;
+      const LaneVector<A, V> first = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
+      LaneVector<A, V> tap[3][3], sum[kRows][kTileColumns];
+      load_taps<A, V>(taps + c, sh.C, tap);
+      UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kTileColumns; b++) sum[a][b] = first;
+
+      if (inside) add_products<true, kStride, kRows, A, V>(x + c, x_pitch, h0, w0, sh, tap, sum);
+      else add_products<false, kStride, kRows, A, V>(x + c, x_pitch, h0, w0, sh, tap, sum);
+
+      UNROLLED for (int a = 0; a < kRows; a++) {
+        UNROLLED for (int b = 0; b < kTileColumns; b++) {
+          if (p + a < P && q + b < Q) store_sums<A, V>(sum[a][b], y + (int64_t(p + a) * Q + q + b) * y_pitch + c, sh.accumulate);
+        }
+      }
+    });
+  }
+}
+
+// Any filter, stride and dilation.
+template <class T, int kMaxV>
+__global__ void conv2d_forward_any_kernel5(const T* x, int64_t x_pitch, const Accumulator<T>* taps, const T* bias, T* y,
+                                           int64_t y_pitch, ConvShape sh, RowParts parts) {
+  using A = Accumulator<T>;
+  const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
+  if (item >= parts.count) return;
+  const RowPart part = parts[item];
+  const int h0 = int(part.row % sh.P * sh.stride_h - sh.pad_h), dilation_h = int(sh.dilation_h), dilation_w = int(sh.dilation_w);
+  x += part.row / sh.P * sh.H * sh.W * x_pitch;
+
+  for (int q = part.begin; q < part.end; q++) {
+    const int w0 = int(q * sh.stride_w - sh.pad_w);
+    for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int V = decltype(lanes)::value;
+      LaneVector<A, V> sum = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
+      for (int r = 0; r < sh.R; r++) {
+        const int h = h0 + r * dilation_h;
+        if (h < 0 || h >= sh.H) continue;  // padding contributes zero
+        for (int s = 0; s < sh.S; s++) {
+          const int w = w0 + s * dilation_w;
+          if (w < 0 || w >= sh.W) continue;
+          const auto value = widen_lanes<A, V>(x + (int64_t(h) * sh.W + w) * x_pitch + c);
+          sum += value * widen_lanes<A, V>(taps + (r * sh.S + s) * sh.C + c);
+        }
+      }
+      store_sums<A, V>(sum, y + (part.row * sh.Q + q) * y_pitch + c, sh.accumulate);
+    });
+  }
+}
+
+template <class T>
+void conv2d_forward5(const Plan& plan, Array x, Array weight, Array bias, Array y) {
+  const auto& sh = plan.problem<ConvShape>();
+  const auto* taps = depthwise_taps<T>(plan, sh, weight);
+  with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
+    constexpr int V = kStripLanes<T, decltype(lanes)::value>;
+    with_filter(sh, [&](auto filter, auto stride) {
+      const int64_t rows = sh.N * (filter ? ceil_div(sh.P, kTileRows<V>) : sh.P);
+      const RowParts parts(rows, sh.Q, sh.C, V);
+      constexpr auto kernel = filter ? conv2d_forward_kernel5 < T, V, filter ? stride : 1 > : conv2d_forward_any_kernel5<T, V>;
+      launch<kernel>(parts.geometry(), x.as<const T>(), x.pitch, taps, bias.as<const T>(), y.as<T>(), y.pitch, sh, parts);
+    });
+  });
+}
+
+REGISTER_VERSION(Conv2dForward, depthwise_strips, 5, "depthwise, 16 bytes of channels of a tile of outputs a thread",
+                 supports_depthwise_strips<STORAGE>, conv2d_forward5<STORAGE>);
+
+}  // namespace pycnn
