@@ -45,19 +45,16 @@ template <class T> int unit_vectors(int64_t ins, int64_t outs) {
   return !shares_vectors<T>(ins, outs) && outs % (2 * kLanes<T>) == 0 ? 2 : 1;
 }
 
-// Copies the channels of a pixel that a unit reads: half vectors are a multiple of both kinds.
-template <class T> void copy_pixel(const T* in, int64_t width, T* out) {
-  constexpr int half = kLanes<T> / 2;
-  for (int64_t i = 0; i < width; i += half) std::memcpy(out + i, in + i, half * sizeof(T));
-}
-
-// Pixels w, w+1, ... of a line, `width` channels of each side by side; outside the image they are zero.
+// Pixels w, w+1, ... of a line, `width` channels of each side by side (whole half vectors); outside the image they are zero.
 template <class T>
 void copy_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixels, int64_t width, T* out) {
-  for (int64_t i = 0; i < pixels; i++, out += width) {
-    if (w + i < 0 || w + i >= W) std::fill_n(out, width, T(0));
-    else copy_pixel(in + (w + i) * in_pitch, width, out);
+  const int64_t low = std::clamp<int64_t>(-w, 0, pixels), high = std::clamp<int64_t>(W - w, low, pixels);
+  std::fill_n(out, low * width, T(0));
+  if (low < high) {
+    const T* first = in + (w + low) * in_pitch;
+    copy_rows(first, in_pitch, high - low, width, out + low * width, width, end_of(first, high - low, in_pitch, width));
   }
+  std::fill_n(out + high * width, (pixels - high) * width, T(0));
 }
 
 // Lane i of the result is the c-th channel of the group of lane i.
@@ -207,15 +204,22 @@ void grouped_product(const GroupedShape<T>& g, const T* weight, const T* bias, b
   });
 }
 
-// packed[unit][r][s][c][lane] = from(filter, r, s, c), the filters of a unit being its lanes.
-template <class T, class From>
-void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t ins, T* packed, const From& from) {
+// packed[unit][r][s][c][lane] = filter(lane)[offset(r, s, c)], the lanes of a unit being neighbouring filters.
+template <class T, class Filter, class Offset>
+void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t ins, T* packed, const Filter& filter,
+                const Offset& offset) {
   for_each(filters / lanes, 8.0 * filters * R * S * ins, [&](int64_t unit) {
     T* out = packed + unit * R * S * ins * lanes;
-    for (int64_t r = 0; r < R; r++)
-      for (int64_t s = 0; s < S; s++)
-        for (int64_t c = 0; c < ins; c++, out += lanes)
-          for (int64_t i = 0; i < lanes; i++) out[i] = from(unit * lanes + i, r, s, c);
+    const T* from[2 * kLanes<T>];
+    for (int64_t i = 0; i < lanes; i++) from[i] = filter(unit * lanes + i);
+    for (int64_t r = 0; r < R; r++) {
+      for (int64_t s = 0; s < S; s++) {
+        for (int64_t c = 0; c < ins; c++, out += lanes) {
+          const int64_t at = offset(r, s, c);
+          for (int64_t i = 0; i < lanes; i++) out[i] = from[i][at];
+        }
+      }
+    }
   });
 }
 
@@ -223,8 +227,8 @@ template <class T>
 void grouped_forward(const ConvShape& sh, Array x, Array weight, Array bias, Array y, T* packed) {
   const int64_t C = sh.group_C(), K = sh.group_K();
   const T* w = weight.as<const T>();
-  pack_lanes(sh.K, unit_vectors<T>(C, K) * kLanes<T>, sh.R, sh.S, C, packed,
-             [&](int64_t k, int64_t r, int64_t s, int64_t c) { return w[((k * sh.R + r) * sh.S + s) * C + c]; });
+  pack_lanes(sh.K, unit_vectors<T>(C, K) * kLanes<T>, sh.R, sh.S, C, packed, [&](int64_t k) { return w + k * sh.gemm_k(); },
+             [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
   const GroupedShape<T> g{sh.N,
                           sh.groups,
                           C,
@@ -283,11 +287,9 @@ void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array dx
     const LaneClass h(part / sh.stride_w, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R);
     const LaneClass w(part % sh.stride_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
     if (h.pixels == 0 || w.pixels == 0) continue;
-    pack_lanes(sh.C, unit_vectors<T>(K, C) * kLanes<T>, h.taps, w.taps, K, packed,
-               [&](int64_t c, int64_t r, int64_t s, int64_t k) {
-      const int64_t filter = c / C * K + k;
-      return filters[((filter * sh.R + h.last - r * h.step) * sh.S + w.last - s * w.step) * C + c % C];
-    });
+    pack_lanes(sh.C, unit_vectors<T>(K, C) * kLanes<T>, h.taps, w.taps, K, packed, [&](int64_t c) {
+      return filters + c / C * K * sh.gemm_k() + c % C;
+    }, [&](int64_t r, int64_t s, int64_t k) { return ((k * sh.R + h.last - r * h.step) * sh.S + w.last - s * w.step) * C; });
     const GroupedShape<T> g{sh.N, sh.groups, K,          C,           h.taps,     w.taps,           1,
                             1,    h.pad,     w.pad,      h.dilation,  w.dilation, dy.as<const T>(), dy.pitch,
                             sh.P, sh.Q,      dx.as<T>(), dx.pitch,    h.pixels,   w.pixels,         sh.H,
@@ -422,13 +424,15 @@ void grouped_backward_weight(const ConvShape& sh, Array dy, Array x, Array dweig
              first > begin);
     }
   });
-  for_each(sh.K, double(cut.pieces * cut.elements), [&](int64_t k) {
-    T* out = dweight.as<T>() + k * sh.R * sh.S * C;
-    for (int64_t i = 0; i < sh.R * sh.S * C; i++) {
-      T sum = sh.accumulate ? out[i] : T(0);
-      for (int64_t piece = 0; piece < cut.pieces; piece++)
-        sum += partial[piece * cut.elements + k / L * unit_size + i * L + k % L];
-      out[i] = sum;
+  for_each(units, double(cut.pieces * cut.elements), [&](int64_t unit) {
+    T* out = dweight.as<T>() + unit * unit_size;
+    for (int64_t i = 0; i < unit_size / L; i++) {
+      Vec<T> sum = load(partial + unit * unit_size + i * L);
+      for (int64_t piece = 1; piece < cut.pieces; piece++) sum += load(partial + piece * cut.elements + unit * unit_size + i * L);
+      for (int64_t k = 0; k < L; k++) {
+        T& weight = out[k * (unit_size / L) + i];
+        weight = sh.accumulate ? weight + sum[k] : sum[k];
+      }
     }
   });
 }

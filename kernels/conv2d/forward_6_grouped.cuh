@@ -1,8 +1,8 @@
 /*
 conv2d forward, version 6: groups of few channels, one filter of a group and several pixels a thread.
 
-Math      y[n,p,q,k] = bias[k] + sum over r,s,c of x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, first+c] * weight[k,r,s,c]
-          over the channels c of the group of filter k, which starts at channel `first`
+Math      y[n,p,q,k] = bias[k] + sum over r,s,c of x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c0+c] * weight[k,r,s,c]
+          over the channels c of the group of filter k, which starts at channel c0
 Memory    x: N,H,W,C   y: N,P,Q,K    (x and y with a pitch)   weight: K,R,S,C/groups
 Threads   one k of 4 outputs next to each other, k fastest: a warp covers the filters of several groups, whose channels lie
           side by side as they do in x, so it reads a stretch of x of its own length and every weight once for 4 pixels
