@@ -2,7 +2,7 @@
 conv2d backward_weight (wgrad), version 6: groups of few channels, 4 channels of a tap and a piece of the pixels a thread.
 
 Math      partial[piece,k,r,s,c] = sum over the lines (n,p) of a piece and all q of
-          dy[n,p,q,k] * x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c0+c], c0 being the first channel of the group of k;
+          dy[n,p,q,k] * x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c0+c], where the group of k starts at c0;
           dweight[k,r,s,c] = the sum of the pieces, first to last
 Memory    dy: N,P,Q,K   x: N,H,W,C   (dy and x with a pitch)   dweight: K,R,S,C/groups in the accumulator type
           partial: pieces,K,R,S,C/groups in the workspace
