@@ -280,7 +280,7 @@ template <class T> bool backward_data_runs_in_lanes(const ConvShape& sh) {
 
 // dx: one product for each class of pixels modulo the stride.
 template <class T>
-void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array dx, T* packed) {
+void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array bias, Array dx, T* packed) {
   const int64_t C = sh.group_C(), K = sh.group_K();
   const T* filters = weight.as<const T>();
   for (int64_t part = 0; part < sh.stride_h * sh.stride_w; part++) {
@@ -294,7 +294,7 @@ void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array dx
                             1,    h.pad,     w.pad,      h.dilation,  w.dilation, dy.as<const T>(), dy.pitch,
                             sh.P, sh.Q,      dx.as<T>(), dx.pitch,    h.pixels,   w.pixels,         sh.H,
                             sh.W, h.first,   w.first,    sh.stride_h, sh.stride_w};
-    grouped_product<T>(g, packed, nullptr, sh.accumulate != 0);
+    grouped_product<T>(g, packed, bias.as<const T>(), sh.accumulate != 0);
   }
 }
 

@@ -2,7 +2,7 @@
 conv2d backward_data (dgrad), version 5: depthwise, a thread takes 16 bytes of channels of a tile of pixels, where version 4
 takes one element.
 
-Math      dx[n,h,w,c] = sum over r,s of dy[n,p,q,c] * weight[c,r,s]  with p = (h+pad-r*dilation)/stride, q likewise
+Math      dx[n,h,w,c] = bias[c] + sum over r,s of dy[n,p,q,c] * weight[c,r,s]  with p = (h+pad-r*dilation)/stride, q likewise
 Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)   taps: R,S,C in the workspace, weight transposed by a kernel of its own
 Threads   V channels of 2 x 4 pixels of dx, c fastest: a warp reads 512 contiguous bytes. Each pixel of dy is loaded once and
           multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). A tile starts where a window
@@ -40,8 +40,8 @@ __device__ __forceinline__ void add_gradients(const T* dy, int64_t dy_pitch, int
 }
 
 template <class T, int kMaxV, int kStride>
-__global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, T* dx, int64_t dx_pitch,
-                                             ConvShape sh, RowParts parts) {
+__global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, const T* bias, T* dx,
+                                             int64_t dx_pitch, ConvShape sh, RowParts parts) {
   using A = Accumulator<T>;
   constexpr int kRows = kStride == 2 ? 2 : kTileRows<kMaxV>;
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
@@ -60,8 +60,10 @@ __global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, cons
                         q0 + (kTileColumns - 1) / kStride < sh.Q;
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      LaneVector<A, V> tap[3][3], sum[kRows][kTileColumns] = {};
+      const LaneVector<A, V> first = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
+      LaneVector<A, V> tap[3][3], sum[kRows][kTileColumns];
       load_taps<A, V>(taps + c, sh.C, tap);
+      UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kTileColumns; b++) sum[a][b] = first;
       if (inside) add_gradients<true, kStride, kRows, A, V>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
       else add_gradients<false, kStride, kRows, A, V>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
 
@@ -77,7 +79,7 @@ __global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, cons
 
 // Any filter, stride and dilation.
 template <class T, int kMaxV>
-__global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, T* dx,
+__global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, const T* bias, T* dx,
                                                  int64_t dx_pitch, ConvShape sh, RowParts parts) {
   using A = Accumulator<T>;
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
@@ -93,7 +95,7 @@ __global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, 
     const Outputs over_w(w, int(sh.S), stride_w, dilation_w, int(sh.Q));
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      LaneVector<A, V> sum = {};
+      LaneVector<A, V> sum = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
       for (int p = over_h.begin; p < over_h.end; p++) {
         const int r = (h - p * stride_h) / dilation_h;
         if (r * dilation_h != h - p * stride_h) continue;  // between two taps
@@ -110,7 +112,7 @@ __global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, 
 }
 
 template <class T>
-void conv2d_backward_data5(const Plan& plan, Array dy, Array weight, Array dx) {
+void conv2d_backward_data5(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
   const auto* taps = depthwise_taps<T>(plan, sh, weight);
   with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
@@ -119,7 +121,7 @@ void conv2d_backward_data5(const Plan& plan, Array dy, Array weight, Array dx) {
       constexpr int step = filter ? stride : 1, height = !filter ? 1 : stride == 2 ? 2 : kTileRows<V>;
       const RowParts parts(sh.N * ceil_div(sh.H + sh.pad_h % step, height), sh.W + sh.pad_w % step, sh.C, V);
       constexpr auto kernel = filter ? conv2d_backward_data_kernel5<T, V, step> : conv2d_backward_data_any_kernel5<T, V>;
-      launch<kernel>(parts.geometry(), dy.as<const T>(), dy.pitch, taps, dx.as<T>(), dx.pitch, sh, parts);
+      launch<kernel>(parts.geometry(), dy.as<const T>(), dy.pitch, taps, bias.as<const T>(), dx.as<T>(), dx.pitch, sh, parts);
     });
   });
 }

@@ -1,8 +1,8 @@
 /*
 conv2d backward_data (dgrad), version 6: groups of few channels, one channel of a group and several pixels a thread.
 
-Math      dx[n,h,w,c] = sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c]  with p = (h+pad-r*dilation)/stride, q likewise,
-          over the filters k of the group of channel c
+Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c],
+          p = (h+pad-r*dilation)/stride, q likewise, over the filters k of the group of channel c
 Memory    dy: N,P,Q,K   dx: N,H,W,C    (dy and dx with a pitch)   weight: K,R,S,C/groups
 Threads   one c of 4 pixels stride_w apart, c fastest: they see the same taps s, each at an output q of its own next to the
           other's, so a weight is read once for 4 pixels. A warp covers several groups and reads a stretch of dy of its own
@@ -16,8 +16,8 @@ Storage   float half bfloat16 double
 namespace pycnn {
 
 template <class T>
-__global__ void conv2d_backward_data_kernel6(const T* dy, int64_t dy_pitch, const T* weight, T* dx, int64_t dx_pitch,
-                                             ConvShape sh, TapStep step_h, TapStep step_w) {
+__global__ void conv2d_backward_data_kernel6(const T* dy, int64_t dy_pitch, const T* weight, const T* bias, T* dx,
+                                             int64_t dx_pitch, ConvShape sh, TapStep step_h, TapStep step_w) {
   using A = Accumulator<T>;
   const int64_t span = sh.stride_w * kRun, runs = ceil_div(sh.W, span) * sh.stride_w;
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -28,7 +28,8 @@ __global__ void conv2d_backward_data_kernel6(const T* dy, int64_t dy_pitch, cons
   dy += line / sh.H * sh.P * sh.Q * dy_pitch + first_k;
   weight += first_k * next_filter + c % C;
 
-  A sum[kRun] = {};
+  A sum[kRun];
+  UNROLLED for (int j = 0; j < kRun; j++) sum[j] = bias ? A(bias[c]) : A(0);
   for (int64_t r = step_h.first(h); r < sh.R; r += step_h.step) {
     const int64_t p = (h - r * sh.dilation_h) / sh.stride_h;
     if (h < r * sh.dilation_h || p >= sh.P) continue;
@@ -55,12 +56,12 @@ __global__ void conv2d_backward_data_kernel6(const T* dy, int64_t dy_pitch, cons
 }
 
 template <class T>
-void conv2d_backward_data6(const Plan& plan, Array dy, Array weight, Array dx) {
+void conv2d_backward_data6(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
   const int block = 128;
   const int64_t runs = ceil_div(sh.W, sh.stride_w * kRun) * sh.stride_w;
   launch<conv2d_backward_data_kernel6<T>>({grid_size(ceil_div(sh.N * sh.H * runs * sh.C, block)), block}, dy.as<const T>(),
-                                          dy.pitch, weight.as<const T>(), dx.as<T>(), dx.pitch, sh,
+                                          dy.pitch, weight.as<const T>(), bias.as<const T>(), dx.as<T>(), dx.pitch, sh,
                                           TapStep(sh.stride_h, sh.dilation_h), TapStep(sh.stride_w, sh.dilation_w));
 }
 
