@@ -55,12 +55,14 @@ def test_convolution(op, version, storage):
         x, dy = integers((sh.N, sh.H, sh.W, sh.C), storage, 1), integers((sh.N, sh.P, sh.Q, sh.K), storage, 2)
         weight = integers((sh.K, sh.R, sh.S, sh.C // sh.groups), storage, 3)
         if op == "conv2d_forward":
-            inputs, out, expected = (far_apart(x), weight, None), far_apart(dy), reference.conv2d_forward(x, weight, None, sh)
+            inputs, out = (far_apart(x), weight, None), far_apart(dy)
+            expected = reference.conv2d_forward(x, weight, None, sh)
         elif op == "conv2d_backward_data":
-            inputs, out, expected = (far_apart(dy), weight, None), far_apart(x), reference.conv2d_backward_data(dy, weight, None, sh)
+            inputs, out = (far_apart(dy), weight, None), far_apart(x)
+            expected = reference.conv2d_backward_data(dy, weight, None, sh)
         else:
-            inputs, expected = (far_apart(dy), far_apart(x)), reference.conv2d_backward_weight(dy, x, sh)
-            out = np.empty(expected.shape, np.float32)
+            inputs, out = (far_apart(dy), far_apart(x)), np.empty(weight.shape, np.float32)
+            expected = reference.conv2d_backward_weight(dy, x, sh)
         try:
             run(op, version, tuple(sh), storage, *inputs, out)
         except NotSupported as refusal:
