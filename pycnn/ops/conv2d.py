@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Function, Tensor, dense
@@ -26,7 +27,7 @@ def pair(value, name: str) -> tuple[int, int]:
 
 class _Conv2d(Function):
     layout = "image"
-    takes_slices = (0,)
+    takes_slices: Sequence[int] = (0,)
 
     def __init__(self, stride, padding, dilation, groups, size):
         self.geometry = (*stride, *padding, *dilation, groups)
