@@ -58,7 +58,7 @@ class _MaxUnpool2d(Function):
     def check_indices(self, indices):
         """Refuse an index that is no place of the output."""
         bad, places = self.empty((1,), np.int64), self.size[0] * self.size[1]
-        self.run("check_labels", (indices.size, places, 0), indices.dtype, indices, bad)  # a label is a place, too; 0 always is
+        self.run("check_labels", (indices.size, places, 0, 0), indices.dtype, indices, bad)  # labels are places, too; 0 always is
         at = int(self.backend.to_host(bad)[0])
         if at >= 0:
             n, p, q, c = (int(i) for i in np.unravel_index(at, indices.shape))
