@@ -24,13 +24,15 @@ __global__ void batch_norm_backward_kernel1(Rows<const T> dy, Rows<const T> x, R
   if (i >= p.rows * p.C) return;
   const int64_t row = i / p.C, c = i % p.C;
   const A inverse = inverse_deviation(variance[c], p.eps), scale = inverse * (weight ? A(weight[c]) : A(1));
-  const A origin = origin_of(x, p) ? A(x[0][c]) : A(0), element = A(x[row][c]);
-  const A output = y ? A(y[row][c]) : normalized(element, origin, mean[c], scale, bias ? A(bias[c]) : A(0));
+  A center = origin_of(x, p) ? A(x[0][c]) : A(0), rest = mean[c];
+  split_mean(center, rest);
+  const A element = A(x[row][c]);
+  const A output = y ? A(y[row][c]) : normalized(element, center, rest, scale, bias ? A(bias[c]) : A(0));
   const A gradient = !p.relu || output > A(0) ? A(dy[row][c]) : A(0);
   A value = scale * gradient;
   if (p.batch_statistics) {
     const A slope = scale * inverse * dweight[c] / A(p.rows), offset = scale * dbias[c] / A(p.rows);
-    value = value - (element - origin - mean[c]) * slope - offset;
+    value = value - (element - center - rest) * slope - offset;
   }
   dx[row][c] = T(p.accumulate ? A(dx[row][c]) + value : value);
   if (dresidual) dresidual[row][c] = T(p.accumulate_residual ? A(dresidual[row][c]) + gradient : gradient);

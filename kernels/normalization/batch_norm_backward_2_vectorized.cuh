@@ -25,9 +25,8 @@ __global__ void batch_norm_backward_kernel2(Rows<const T> dy, Rows<const T> x, R
   const RowPiece part = pieces[thread];
   for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    A origin[V], center[V], scale[V], shift[V], slope[V], offset[V];
-    load_channels<V>(origin_of(x, p), c, A(0), origin);
-    load_channels<V>(mean, c, A(0), center);
+    A center[V], rest[V], scale[V], shift[V], slope[V], offset[V];
+    load_mean<V>(x, mean, c, p, center, rest);
     load_scale_and_offset<V>(variance, weight, bias, c, p.eps, scale, shift);
     load_channels<V>(p.batch_statistics ? dweight : nullptr, c, A(0), slope);
     load_channels<V>(p.batch_statistics ? dbias : nullptr, c, A(0), offset);
@@ -40,12 +39,12 @@ __global__ void batch_norm_backward_kernel2(Rows<const T> dy, Rows<const T> x, R
       const auto y_row = load_lanes<V>((kMask == Mask::given ? y : x)[row] + c);
       A gradient[V], result[V];
       LANES for (int i = 0; i < V; i++) {
-        const A value = kMask == Mask::computed ? normalized(A(x_row[i]), origin[i], center[i], scale[i], shift[i]) : A(y_row[i]);
+        const A value = kMask == Mask::computed ? normalized(A(x_row[i]), center[i], rest[i], scale[i], shift[i]) : A(y_row[i]);
         gradient[i] = kMask == Mask::none || value > A(0) ? A(dy_row[i]) : A(0);
       }
       if (p.batch_statistics) {
         LANES for (int i = 0; i < V; i++) result[i] =
-            scale[i] * gradient[i] - (A(x_row[i]) - origin[i] - center[i]) * slope[i] - offset[i];
+            scale[i] * gradient[i] - (A(x_row[i]) - center[i] - rest[i]) * slope[i] - offset[i];
       } else {
         LANES for (int i = 0; i < V; i++) result[i] = scale[i] * gradient[i];
       }

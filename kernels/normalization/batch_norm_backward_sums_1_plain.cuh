@@ -21,14 +21,15 @@ __global__ void batch_norm_backward_sums_kernel1(Rows<const T> dy, Rows<const T>
   int64_t c = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (c >= p.C) return;
   const A inverse = inverse_deviation(variance[c], p.eps);
-  const A origin = origin_of(x, p) ? A(x[0][c]) : A(0), scale = inverse * (weight ? A(weight[c]) : A(1)),
-          offset = bias ? A(bias[c]) : A(0);
+  A center = origin_of(x, p) ? A(x[0][c]) : A(0), rest = mean[c];
+  split_mean(center, rest);
+  const A scale = inverse * (weight ? A(weight[c]) : A(1)), offset = bias ? A(bias[c]) : A(0);
   A sum = 0, product = 0;
   for (int64_t row = 0; row < p.rows; row++) {
-    const A value = y ? A(y[row][c]) : normalized(A(x[row][c]), origin, mean[c], scale, offset);
+    const A value = y ? A(y[row][c]) : normalized(A(x[row][c]), center, rest, scale, offset);
     const A gradient = !p.relu || value > A(0) ? A(dy[row][c]) : A(0);
     sum += gradient;
-    product += gradient * (A(x[row][c]) - origin - mean[c]);
+    product += gradient * (A(x[row][c]) - center - rest);
   }
   dbias[c] = sum;
   dweight[c] = product * inverse;

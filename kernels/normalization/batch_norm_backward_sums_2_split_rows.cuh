@@ -25,20 +25,18 @@ __global__ void batch_norm_backward_sums_kernel2(Rows<const T> dy, Rows<const T>
   const int64_t C = pieces.C;
   for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    A origin[V], center[V], scale[V], offset[V], sum[V], product[V];
-    load_channels<V>(origin_of(x, p), c, A(0), origin);
-    load_channels<V>(mean, c, A(0), center);
+    A center[V], rest[V], scale[V], offset[V], sum[V], product[V];
+    load_mean<V>(x, mean, c, p, center, rest);
     if (kMask == Mask::computed) load_scale_and_offset<V>(variance, weight, bias, c, p.eps, scale, offset);
     LANES for (int i = 0; i < V; i++) sum[i] = 0, product[i] = 0;
     for (int64_t row = part.begin; row < part.end; row++) {
       const auto dy_row = load_lanes<V>(dy[row] + c), x_row = load_lanes<V>(x[row] + c);
       const auto y_row = load_lanes<V>((kMask == Mask::given ? y : x)[row] + c);
       LANES for (int i = 0; i < V; i++) {
-        const A value =
-            kMask == Mask::computed ? normalized(A(x_row[i]), origin[i], center[i], scale[i], offset[i]) : A(y_row[i]);
+        const A value = kMask == Mask::computed ? normalized(A(x_row[i]), center[i], rest[i], scale[i], offset[i]) : A(y_row[i]);
         const A gradient = kMask == Mask::none || value > A(0) ? A(dy_row[i]) : A(0);
         sum[i] += gradient;
-        product[i] += gradient * (A(x_row[i]) - origin[i] - center[i]);
+        product[i] += gradient * (A(x_row[i]) - center[i] - rest[i]);
       }
     }
     store_lanes<V>(sum, partial + 2 * part.piece * C + c);

@@ -19,9 +19,10 @@ __global__ void batch_norm_forward_kernel1(Rows<const T> x, const Accumulator<T>
   int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= p.rows * p.C) return;
   const int64_t row = i / p.C, c = i % p.C;
-  const T* origin = origin_of(x, p);
+  A center = origin_of(x, p) ? A(x[0][c]) : A(0), rest = mean[c];
+  split_mean(center, rest);
   const A scale = inverse_deviation(variance[c], p.eps) * (weight ? A(weight[c]) : A(1));
-  A value = normalized(A(x[row][c]), origin ? A(origin[c]) : A(0), mean[c], scale, bias ? A(bias[c]) : A(0));
+  A value = normalized(A(x[row][c]), center, rest, scale, bias ? A(bias[c]) : A(0));
   if (residual) value += A(residual[row][c]);
   y[row][c] = T(p.relu && value < A(0) ? A(0) : value);
 }

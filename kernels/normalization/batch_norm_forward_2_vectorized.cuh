@@ -23,15 +23,14 @@ __global__ void batch_norm_forward_kernel2(Rows<const T> x, const Accumulator<T>
   const A floor = p.relu ? A(0) : A(-INFINITY);
   for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    A origin[V], center[V], scale[V], offset[V];
-    load_channels<V>(origin_of(x, p), c, A(0), origin);
-    load_channels<V>(mean, c, A(0), center);
+    A center[V], rest[V], scale[V], offset[V];
+    load_mean<V>(x, mean, c, p, center, rest);
     load_scale_and_offset<V>(variance, weight, bias, c, p.eps, scale, offset);
     for (int64_t row = part.begin; row < part.end; row++) {
       const auto x_row = load_lanes<V>(x[row] + c), more = load_lanes<V>((kResidual ? residual : x)[row] + c);
       A result[V];
       LANES for (int i = 0; i < V; i++) {
-        A value = normalized(A(x_row[i]), origin[i], center[i], scale[i], offset[i]);
+        A value = normalized(A(x_row[i]), center[i], rest[i], scale[i], offset[i]);
         if (kResidual) value += A(more[i]);
         result[i] = value < floor ? floor : value;  // NaN passes
       }

@@ -1,8 +1,8 @@
 /*
 batch_norm statistics, version 2: rows are cut into pieces by shape, where version 1 has one thread walk down all of them.
 
-Math      of each piece the mean m and squares = sum of (x - m)^2, from x less the piece's first row, so that nothing cancels; m
-          is kept less row 0, so that joining keeps its digits;
+Math      of each piece the mean m and squares = sum of (x - m)^2, from x less the mean of the piece's first four rows, so that
+          little cancels; m is kept less row 0, so that joining keeps its digits;
           two pieces a, b: m = m_a + (m_b - m_a) n_b / n, squares = squares_a + squares_b + (m_b - m_a)^2 n_a n_b / n (Chan 1979)
 Memory    x: rows,C (c contiguous), pitched   workspace: piece,2,C for each level   mean, variance, running_mean, running_var: C
 Threads   V channels of a piece of 32 rows; then V channels of 16 pieces, level by level. x is read once
@@ -25,7 +25,13 @@ __global__ void batch_norm_statistics_kernel2(Rows<const T> x, Accumulator<T>* p
     constexpr int V = decltype(lanes)::value;
     const auto first = load_lanes<V>(x[part.begin] + c), origin = load_lanes<V>(x[0] + c);
     A shift[V], sum[V], squares[V];
-    LANES for (int i = 0; i < V; i++) shift[i] = A(first[i]), sum[i] = 0, squares[i] = 0;
+    const int64_t few = part.end - part.begin < 4 ? part.end - part.begin : 4;
+    LANES for (int i = 0; i < V; i++) sum[i] = 0, squares[i] = 0;
+    for (int64_t row = part.begin + 1; row < part.begin + few; row++) {
+      const auto value = load_lanes<V>(x[row] + c);
+      LANES for (int i = 0; i < V; i++) sum[i] += A(value[i]) - A(first[i]);
+    }
+    LANES for (int i = 0; i < V; i++) shift[i] = A(first[i]) + sum[i] / A(few), sum[i] = 0;
     for (int64_t row = part.begin; row < part.end; row++) {
       const auto value = load_lanes<V>(x[row] + c);
       LANES for (int i = 0; i < V; i++) {

@@ -36,10 +36,19 @@ __device__ __forceinline__ const T* origin_of(const Rows<const T>& x, const Batc
   return p.batch_statistics && p.rows ? x.data : nullptr;
 }
 
+// From x[0] (0 without batch statistics) and the mean less x[0]: the mean itself, and what rounding took from it. Their sum is
+// exact (Knuth's two-sum), and x - mean - rest, unlike x - x[0] - mean, rounds no number much larger than itself.
+template <class A>
+__host__ __device__ __forceinline__ void split_mean(A& origin_then_mean, A& mean_then_rest) {
+  const A mean = origin_then_mean + mean_then_rest, added = mean - origin_then_mean;
+  mean_then_rest = (origin_then_mean - (mean - added)) + (mean_then_rest - added);
+  origin_then_mean = mean;
+}
+
 // Before residual and ReLU. Backward repeats it where it needs to know what ReLU let through.
 template <class A>
-__host__ __device__ __forceinline__ A normalized(A x, A origin, A mean, A scale, A bias) {
-  return (x - origin - mean) * scale + bias;
+__host__ __device__ __forceinline__ A normalized(A x, A mean, A rest, A scale, A bias) {
+  return (x - mean - rest) * scale + bias;
 }
 
 // mean (less x[0], see above) and biased variance of each channel; the running ones, if given, move towards the mean itself and

@@ -89,6 +89,15 @@ __device__ __forceinline__ void load_channels(const T* p, int c, A missing, A (&
   }
 }
 
+// The mean of V channels and what rounding took from it (split_mean).
+template <int V, class A, class T>
+__device__ __forceinline__ void load_mean(const Rows<const T>& x, const A* mean, int c, const BatchNormShape& p, A (&center)[V],
+                                          A (&rest)[V]) {
+  load_channels<V>(origin_of(x, p), c, A(0), center);
+  load_channels<V>(mean, c, A(0), rest);
+  LANES for (int i = 0; i < V; i++) split_mean(center[i], rest[i]);
+}
+
 // scale = weight / sqrt(variance + eps) and bias of V channels.
 template <int V, class A, class T>
 __device__ __forceinline__ void load_scale_and_offset(const A* variance, const T* weight, const T* bias, int c, double eps,
