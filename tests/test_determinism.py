@@ -25,10 +25,18 @@ def counted(F, x):
     return {"y": layer(x), "count": layer.num_batches_tracked}
 
 
+@pycnn.no_grad()
+def folded(F, x):
+    """A convolution that batch norm's fixed statistics are folded into."""
+    return F.conv_bn(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval(), x, relu=False)
+
+
 IMAGES = {"x": normal(4, 3, 9, 11)}
 OTHERS = {  # ops that no comparison with PyTorch runs
     "cast": [Case("other/cast", lambda F, x: F.cast(x, "float16"), IMAGES)],
     "dropout": [Case("other/dropout", lambda F, x: F.dropout(x, 0.3), IMAGES)],
+    "drop_path": [Case("other/drop_path", lambda F, x: F.drop_path(x, 0.3), IMAGES)],
+    "batch_norm_fold": [Case("other/folded", folded, IMAGES, constants=("x",))],
     "fill": [Case("other/fill", filled, IMAGES, constants=("x",))],
     "increment": [Case("other/increment", counted, IMAGES)],
 }
