@@ -67,7 +67,7 @@ def test_select():
 
 
 def test_every_memory_bound_row_is_right_on_small_images(monkeypatch):
-    monkeypatch.setattr(rows.memory_bound, "shape", lambda setting: (2, 8, 14, 7))  # adaptive pooling makes 7 x 7
+    monkeypatch.setattr(rows.memory_bound, "shape", lambda setting: (2, 8, 14, 14))  # adaptive pooling makes 7 x 7
     monkeypatch.setattr(rows.memory_bound, "logits_shape", lambda setting: (17, rows.memory_bound.CLASSES))
     setting = Setting(torch=pytorch(), quick=True)
     for row in rows.select(group="memory"):

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import reference
-from helpers import DEVICE, EPS, assert_close, assert_same_bits_in_any_order, bits, integers, normal, run, versions
+from helpers import DEVICE, DTYPES, EPS, assert_close, assert_same_bits_in_any_order, bits, integers, normal, run, versions
 from reference import ConvShape
 
 import pycnn
@@ -225,8 +225,9 @@ def test_default_versions():
             assert plan(op, SHAPES["multiplier"], "", storage=storage).version == "depthwise"
         assert plan(op, SHAPES["fours"], "").version == "host"
         assert plan(op, SHAPES["fours"], "", own=True).version == "grouped"
-        assert plan(op, SHAPES["wide_groups"], "", own=True).version == "implicit_gemm"
-    assert plan("conv2d_backward_data", SHAPES["strided"], "", own=True).version == "parity"
+        strided = "parity" if op == "conv2d_backward_data" else "implicit_gemm"
+        assert plan(op, SHAPES["wide_groups"], "", own=True).version == strided
+        assert plan(op, SHAPES["strided"], "", own=True).version == strided
 
 
 @on_cpu
