@@ -563,7 +563,8 @@ class Function:
 
 
 class Parameter(Tensor):
-    """A Tensor that a model learns. `changes` counts its updates; a backward through an older value is refused."""
+    """A Tensor that a model learns; its arguments are those of :class:`Tensor`. `changes` counts its updates; a backward through
+    an older value is refused."""
 
     __slots__ = ("changes",)
 

@@ -59,7 +59,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """N(mean, std²)."""
+    """N(mean, std²), `mean` and `std` being numbers."""
     return _fill(tensor, random.generator().normal(mean, std, tensor.shape))
 
 
@@ -78,13 +78,15 @@ def _gain(nonlinearity: str, a: float) -> float:
 
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """He et al. 2015 (arxiv.org/abs/1502.01852, section 2.2): U(-b, b) with b = gain * sqrt(3 / fan)."""
+    """He et al. 2015 (arxiv.org/abs/1502.01852, section 2.2): U(-b, b) with b = gain * sqrt(3 / fan), the fan being that of
+    `mode` ("fan_in", "fan_out") and the gain that of `nonlinearity` ("relu", "leaky_relu" with negative slope `a`, …).
+    """
     bound = _gain(nonlinearity, a) * math.sqrt(3 / max(_fan(tensor, mode), 1))
     return uniform_(tensor, -bound, bound)
 
 
 def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """He et al. 2015 (arxiv.org/abs/1502.01852, section 2.2): N(0, gain² / fan)."""
+    """He et al. 2015 (arxiv.org/abs/1502.01852, section 2.2): N(0, gain² / fan); see :func:`kaiming_uniform_`."""
     return normal_(tensor, 0.0, _gain(nonlinearity, a) / math.sqrt(max(_fan(tensor, mode), 1)))
 
 
@@ -95,7 +97,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Glorot and Bengio 2010: N(0, gain² * 2 / (fan_in + fan_out))."""
+    """Glorot and Bengio 2010: N(0, `gain`² · 2 / (fan_in + fan_out))."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / max(sum(fans(tensor)), 1)))
 
 

@@ -55,7 +55,8 @@ class Linear(Module):
 class Conv2d(Module):
     """2-D convolution.  x: (N, in_channels, H, W)  weight: (out_channels, in_channels / groups, kH, kW)
 
-    The output is (N, out_channels, P, Q) with P = floor((H + 2·padding - dilation·(kH - 1) - 1) / stride) + 1.
+    The output is (N, out_channels, P, Q) with P = floor((H + 2·padding - dilation·(kH - 1) - 1) / stride) + 1; `kernel_size` is
+    (kH, kW) or one number for both, `bias` says whether there is one.
 
     Raises:
         ShapeError: x does not fit; the message shows the formula with its numbers.
@@ -96,7 +97,8 @@ class ConvTranspose2d(Module):
     """2-D transposed convolution.  x: (N, in_channels, H, W)  weight: (in_channels, out_channels / groups, kH, kW)
 
     The output is (N, out_channels, P, Q) with P = (H - 1)·stride - 2·padding + dilation·(kH - 1) + output_padding + 1.
-    Called with output_size=(P, Q), that call's output_padding is what makes the output as large.
+    Called with output_size=(P, Q), that call's output_padding is what makes the output as large. `kernel_size` is (kH, kW) or one
+    number for both, `bias` says whether there is one.
 
     Raises:
         ShapeError: x does not fit, or output_size is out of reach; the message shows the numbers.
@@ -151,7 +153,8 @@ class BatchNorm2d(Module):
     """Batch normalisation per channel (Ioffe and Szegedy 2015, arxiv.org/abs/1502.03167).  x, y: (N, num_features, H, W).
 
     Training uses the batch's biased variance and moves the running statistics by `momentum` (None: cumulative average) with the
-    unbiased one; evaluation uses the running statistics.
+    unbiased one; evaluation uses the running statistics. `eps` is added to the variance. Without `affine` there are no weight and
+    bias; without `track_running_stats` evaluation uses the batch's statistics, too.
 
     Raises:
         ShapeError: x has other axes or channels, or one value per channel while training.
@@ -482,7 +485,7 @@ class MSELoss(Module):
 
 
 class L1Loss(Module):
-    """|input - target| and its mean or sum."""
+    """|input - target| and its mean or sum (see :func:`pycnn.ops.l1_loss`)."""
 
     def __init__(self, *, reduction: str = "mean"):
         self.reduction = reduction

@@ -163,7 +163,7 @@ class Module:
 
 
 class Sequential(Module):
-    """Layers applied one after the other; they are named 0, 1, 2 … as in PyTorch."""
+    """The `layers` applied one after the other; they are named 0, 1, 2 … as in PyTorch."""
 
     def __init__(self, *layers: Module):
         for i, layer in enumerate(layers):

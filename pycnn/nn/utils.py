@@ -12,8 +12,8 @@ from ..tensor import Tensor
 
 
 def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> Tensor:
-    """Scale all gradients by one factor, so that their common 2-norm is at most `max_norm` (Pascanu et al. 2013,
-    arxiv.org/abs/1211.5063, algorithm 1), as ``torch.nn.utils.clip_grad_norm_`` does: the factor is
+    """Scale the gradients of all `parameters` by one factor, so that their common 2-norm is at most `max_norm` (Pascanu et al.
+    2013, arxiv.org/abs/1211.5063, algorithm 1), as ``torch.nn.utils.clip_grad_norm_`` does: the factor is
     min(1, max_norm / (norm + 1e-6)).
 
     Nothing is read back from the device. Squares are added in float32 (float64 for float64), each gradient's first, in an

@@ -26,8 +26,19 @@ for _op in (abs, add, argmax, chunk, clamp, div, exp, flatten, log, log_softmax,
             minimum, mul, narrow, neg, pow, reciprocal, relu, rsqrt, sigmoid, softmax, split, sqrt, square,
             sub, sum, tanh, transpose):  # fmt: skip
     setattr(Tensor, _op.__name__, _op)
-Tensor.reshape = lambda self, *shape: reshape(self, shape[0] if len(shape) == 1 else shape)
-Tensor.permute = lambda self, *dims: permute(self, dims[0] if len(dims) == 1 else dims)
+
+
+def _reshape(self: Tensor, *shape) -> Tensor:
+    """:func:`reshape` to a shape given as a tuple or as numbers."""
+    return reshape(self, shape[0] if len(shape) == 1 else shape)
+
+
+def _permute(self: Tensor, *dims) -> Tensor:
+    """:func:`permute` with axes given as a tuple or as numbers."""
+    return permute(self, dims[0] if len(dims) == 1 else dims)
+
+
+Tensor.reshape, Tensor.permute = _reshape, _permute
 Tensor.__add__, Tensor.__sub__, Tensor.__mul__, Tensor.__truediv__ = add, sub, mul, div
 Tensor.__radd__, Tensor.__rmul__ = add, mul
 Tensor.__rsub__ = lambda self, other: sub(other, self)

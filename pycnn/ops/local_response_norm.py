@@ -124,7 +124,7 @@ def l2_normalize(input: Tensor, dim: int = 1, eps: float = 1e-12) -> Tensor:
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """:func:`l2_normalize` under PyTorch's name.
+    """Division by the p-norm along axis `dim`, at least `eps`, for p = 2: PyTorch's name for it; see :func:`l2_normalize`.
 
     Raises:
         NotSupported: p is not 2.

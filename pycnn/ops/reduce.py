@@ -102,6 +102,8 @@ def sum(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:
 def mean(input: Tensor, dim=None, keepdim: bool = False) -> Tensor:
     """The mean over the axes `dim` (a number, a tuple, or None for all); NaN where there is no element.
 
+    `keepdim` leaves them with extent 1.
+
     Raises:
         ShapeError: there is no such axis, or one is named twice.
     """
@@ -153,7 +155,8 @@ class _MaxOfAll(Function):
 def max(input: Tensor, dim: int | None = None, keepdim: bool = False):
     """The largest element; along an axis `dim`, a pair (values, indices) with the first place that has it.
 
-    A NaN is larger than any number. The gradient goes to the place in `indices`; without `dim`, equal maxima share it.
+    `keepdim` leaves the axis with extent 1. A NaN is larger than any number. The gradient goes to the place in `indices`; without
+    `dim`, equal maxima share it.
 
     Raises:
         ShapeError: there is no such axis, or it is empty.
@@ -167,6 +170,8 @@ def max(input: Tensor, dim: int | None = None, keepdim: bool = False):
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The first place of the largest element along axis `dim` (None: in the flattened Tensor), int64. No gradient.
+
+    `keepdim` leaves the axis with extent 1.
 
     Raises:
         ShapeError: there is no such axis, or it is empty.

@@ -124,6 +124,7 @@ def reshape(input: Tensor, shape) -> Tensor:
 
     Raises:
         ShapeError: the numbers of elements differ, or more than one extent is -1.
+        DTypeError: an image of uint8, which would have to be reordered.
     """
     shape = tuple(operator.index(extent) for extent in (shape if isinstance(shape, tuple | list) else (shape,)))
     known = math.prod(extent for extent in shape if extent != -1)
@@ -139,6 +140,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
     Raises:
         ShapeError: there are no such axes, or start_dim comes after end_dim.
+        DTypeError: an image of uint8, which would have to be reordered.
     """
     start, end = (normalized_dim("flatten", dim, input.ndim) for dim in (start_dim, end_dim))
     if start > end:
@@ -152,6 +154,7 @@ def permute(input: Tensor, dims) -> Tensor:
 
     Raises:
         ShapeError: `dims` does not name every axis once.
+        DTypeError: uint8, which is not reordered.
     """
     dims = tuple(normalized_dim("permute", dim, input.ndim) for dim in dims)
     if sorted(dims) != list(range(input.ndim)):
@@ -162,10 +165,11 @@ def permute(input: Tensor, dims) -> Tensor:
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Exchange two axes. The result is a copy.
+    """Exchange the axes `dim0` and `dim1`. The result is a copy.
 
     Raises:
         ShapeError: there are no such axes.
+        DTypeError: uint8, which is not reordered.
     """
     a, b = (normalized_dim("transpose", dim, input.ndim) for dim in (dim0, dim1))
     dims = list(range(input.ndim))
@@ -223,6 +227,7 @@ def pad(input: Tensor, pad, mode: str = "constant", value=None) -> Tensor:
         ValueError: `pad` is no list of pairs.
         ShapeError: there are more pairs than axes, or nothing would be left of an axis.
         NotSupported: another mode.
+        DTypeError: uint8, which is not copied in parts.
     """
     numbers = [operator.index(number) for number in pad]
     if mode != "constant":
@@ -246,6 +251,7 @@ def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
 
     Raises:
         ShapeError: the input has fewer than 2 axes, or the rectangle is negative.
+        DTypeError, ValueError, NotSupported: as :func:`pad` does.
     """
     if input.ndim < 2 or height < 0 or width < 0:
         raise ShapeError(f"crop: a rectangle of {height} x {width} cannot be taken from shape {input.shape}")
@@ -304,6 +310,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     Raises:
         ShapeError: the input is no image, or its channels are no multiple of `groups`.
         ValueError: `groups` is not positive.
+        DTypeError: uint8, which is not reordered.
     """
     if groups < 1:
         raise ValueError(f"channel_shuffle: groups must be at least 1, got {groups}")
@@ -338,7 +345,7 @@ class _Cast(Function):
 
 
 def cast(input: Tensor, dtype) -> Tensor:
-    """`input` in another floating-point type ("float32", "float64", "float16", "bfloat16"), rounded to nearest even.
+    """A Tensor in the floating-point type `dtype` ("float32", "float64", "float16", "bfloat16"), rounded to nearest even.
 
     Raises:
         DTypeError: the type is not a floating-point type pycnn stores.

@@ -95,8 +95,8 @@ class _Slices(Function):
 
 
 def cat(tensors, dim: int = 0) -> Tensor:
-    """Tensors one after another along axis `dim`, where alone their shapes may differ. Images win: the result is an image if
-    one of them is.
+    """The `tensors` one after another along axis `dim`, where alone their shapes may differ. Images win: the result is an image
+    if one of them is.
 
     Raises:
         ValueError: there are no Tensors.
@@ -148,7 +148,8 @@ def _slices(input: Tensor, dim: int, bounds) -> tuple[Tensor, ...]:
 
 
 def split(tensor: Tensor, split_size_or_sections, dim: int = 0) -> tuple[Tensor, ...]:
-    """Parts along axis `dim`: all of one size but perhaps the last, or of the sizes listed.
+    """Parts along axis `dim`: all of one size but perhaps the last, or of the sizes listed (`split_size_or_sections`: a number or
+    numbers).
 
     Raises:
         ShapeError: there is no such axis, or the sizes do not add up to its extent.

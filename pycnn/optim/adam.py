@@ -11,8 +11,8 @@ class Adam(Optimizer):
     g = grad + weight_decay · p;  m += (1 - β₁) · (g - m);  v = β₂ · v + (1 - β₂) · g²;
     p -= lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + eps), t counted from 1.
 
-    m and v are float32 beside 16-bit parameters. t is a group's, so a parameter without a gradient stays as it is, but its
-    corrections go on (PyTorch counts t per parameter).
+    β₁ and β₂ are `betas`. m and v are float32 beside 16-bit parameters. t is a group's, so a parameter without a gradient stays
+    as it is, but its corrections go on (PyTorch counts t per parameter).
 
     Raises:
         ValueError: a setting is negative, or a beta is not in [0, 1).

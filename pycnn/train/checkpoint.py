@@ -170,7 +170,7 @@ def _prune(checkpoints: list[Path], keep: int, keep_step: int | None) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read one checkpoint and check every byte of it.
+    """Read the checkpoint in the folder `path` and check every byte of it.
 
     Raises:
         CheckpointError: it is absent, incomplete or altered; the message says where.
