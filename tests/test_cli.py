@@ -198,6 +198,13 @@ def test_example_learns(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="the examples are in the source checkout only")
+def test_example_shares_memory(tmp_path):
+    command = [sys.executable, ROOT / "examples" / "share_memory.py"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT).stdout
+    assert out == "7.0 (8, 3, 32, 32) 0.0\n"
+
+
 def test_own_net_is_at_most_15_lines():
     text = (ROOT / "examples" / "own_net.py").read_text()
     assert (
