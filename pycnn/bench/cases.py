@@ -471,7 +471,9 @@ SHAPE += [
 
 
 def resample(name, *size, **options):
-    return Case(f"resample/{name}", lambda F, x: F.interpolate(x, **options), {"x": normal(2, 3, *size)})
+    # Positions between pixels are float32, as in PyTorch: at pixel 17 off by 17 times the rounding of a weight.
+    depth = 1 if options.get("mode") != "bilinear" else 17
+    return Case(f"resample/{name}", lambda F, x: F.interpolate(x, **options), {"x": normal(2, 3, *size)}, depth=depth)
 
 
 RESAMPLE = [
