@@ -303,6 +303,7 @@ MAPS = {
     "pow": lambda x, exponent, _: np.power(x, exponent),
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "share": lambda dy, part: np.where(part == 0, 0, dy * part),
     "not_less": lambda a, b: np.where(a < b, 0, np.where(a == b, 0.5, 1)),
     "rsqrt_backward": lambda dy, y: -0.5 * dy * (y * y * y),
     "reciprocal_backward": lambda dy, y: -dy * (y * y),

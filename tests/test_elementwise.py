@@ -16,7 +16,7 @@ UNARY = ("copy", "neg", "exp", "log", "sqrt", "relu", "relu6", "sigmoid", "tanh"
 BACKWARD = ("relu_backward", "relu6_backward", "sigmoid_backward", "tanh_backward", "sqrt_backward", "rsqrt_backward",
             "reciprocal_backward", "abs_backward", "square_backward", "leaky_relu_backward", "clamp_backward",
             "pow_backward")  # fmt: skip
-BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "not_less", *BACKWARD)
+BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "not_less", "share", *BACKWARD)
 MAPS = [(op, *record) for op in UNARY + BINARY for record in versions(op)]
 BROADCAST = ("add", "sub", "mul", "div", "equal", "maximum", "minimum", "not_less")
 BROADCASTS = [(op, *record) for op in BROADCAST for record in versions(f"broadcast_{op}")]
@@ -137,6 +137,15 @@ def test_gradients_with_broadcasting(op, layout):
         expected = reference.MAPS[op.__name__](a.numpy(), b.numpy())
         np.testing.assert_allclose(op(a, b).numpy(), expected, rtol=1e-14)
         assert pycnn.gradcheck(op, (a, b))
+
+
+@pytest.mark.parametrize("op", [ops.maximum, ops.minimum])
+def test_an_infinite_gradient_reaches_the_winner_alone(op):
+    a, b = (Tensor(np.array(v, np.float32), True) for v in ([1, 2, 3, 0], [2, 1, 3, np.nan]))
+    op(a, b).backward(Tensor(np.full(4, np.inf, np.float32)))
+    winner, loser = (b, a) if op is ops.maximum else (a, b)
+    np.testing.assert_array_equal(winner.grad.numpy(), [np.inf, 0, np.inf, np.inf])
+    np.testing.assert_array_equal(loser.grad.numpy(), [0, np.inf, np.inf, np.inf])  # at NaN both, as in PyTorch
 
 
 FUNCTIONS = [ops.exp, ops.log, ops.sqrt, ops.neg, ops.rsqrt, ops.reciprocal, ops.square, lambda x: ops.abs(x - 0.9)]

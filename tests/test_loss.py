@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from helpers import DEVICE, DTYPES, EPS, assert_same_bits_in_any_order, normal, rng, run, versions
+from helpers import DEVICE, DTYPES, EPS, assert_same_bits_in_any_order, integers, normal, rng, run, versions
 
 import pycnn
 from pycnn import Tensor, ops
@@ -27,8 +27,8 @@ def case(rows, classes, storage, weighted):
 def test_forward_and_backward(version, storage, weighted, smoothing):
     for rows, classes in ((1, 1), (64, 10), (7, 33), (3, 1000), (131, 21), (0, 4)):
         x, target, weight, wide = case(rows, classes, storage, weighted)
-        terms, log_sum = np.empty((2, rows), wide), np.empty(rows, wide)
-        problem = (rows, classes, -100, 0, smoothing)
+        terms, log_sum = np.empty((2, rows), wide), np.empty((2, rows), wide)
+        problem = (rows, classes, -100, 0, smoothing, 0)
         run("cross_entropy_forward", version, problem, storage, x, target, weight, terms, log_sum)
         unit = EPS[wide.name]
         expected = reference.cross_entropy_forward(x, target, weight, -100, smoothing)
@@ -41,7 +41,7 @@ def test_forward_and_backward(version, storage, weighted, smoothing):
             expected = reference.cross_entropy_backward(factors, x, target, weight, -100, smoothing)
             for accumulate in (0, 1):
                 dx = np.ones_like(x)
-                problem = (rows, classes, -100, accumulate, smoothing, rowwise)
+                problem = (rows, classes, -100, accumulate, smoothing, 0, rowwise)
                 run("cross_entropy_backward", version, problem, storage, dloss, x, target, weight, log_sum, totals, dx)
                 error = np.abs(dx.astype(np.float64) - accumulate - expected)
                 assert (error <= 60 * unit * np.abs(factors)[:, None] + EPS[storage] * np.abs(accumulate + expected) + 1e-7).all()
@@ -50,19 +50,61 @@ def test_forward_and_backward(version, storage, weighted, smoothing):
 @every_version
 def test_a_label_out_of_range_reads_nothing(version, storage):
     x, _, _, wide = case(3, 5, storage, False)
-    target, terms, log_sum = np.array([1, 5, -7]), np.empty((2, 3), wide), np.empty(3, wide)
-    run("cross_entropy_forward", version, (3, 5, -100, 0, 0.0), storage, x, target, None, terms, log_sum)
+    target, terms, log_sum = np.array([1, 5, -7]), np.empty((2, 3), wide), np.empty((2, 3), wide)
+    run("cross_entropy_forward", version, (3, 5, -100, 0, 0.0, 0), storage, x, target, None, terms, log_sum)
     assert np.isfinite(terms[0, 0]) and np.isnan(terms[0, 1:]).all()
+
+
+@every_version
+@pytest.mark.parametrize("weighted", [False, True])
+def test_log_probabilities(version, storage, weighted):
+    """What nll_loss asks for: only the label's element is looked at, whatever the others are."""
+    for rows, classes in ((1, 1), (7, 33), (131, 21), (0, 4)):
+        x, target, weight, wide = case(rows, classes, storage, weighted)
+        labels = np.where(target == -100, 0, target)
+        x[np.arange(classes) != labels[:, None]] = np.inf
+        terms, log_sum = np.empty((2, rows), wide), np.empty((2, rows), wide)
+        run("cross_entropy_forward", version, (rows, classes, -100, 0, 0.0, 1), storage, x, target, weight, terms, log_sum)
+        w = np.where(target == -100, 0, 1 if weight is None else weight[labels])
+        expected = -w * x[np.arange(rows), labels].astype(wide)
+        np.testing.assert_allclose(terms, [expected, w], 2 * EPS[wide.name])
+
+        dloss, gradient, dx = np.array([1.5], wide), np.zeros(x.shape), integers(x.shape, storage)
+        gradient[np.arange(rows), labels] = -1.5 * w
+        before = dx.astype(np.float64)
+        problem = (rows, classes, -100, 1, 0.0, 1, 0)
+        run("cross_entropy_backward", version, problem, storage, dloss, x, target, weight, log_sum, None, dx)
+        np.testing.assert_allclose(dx.astype(np.float64), before + gradient, EPS[storage] + 2 * EPS[wide.name], 1e-6)
+
+
+@every_version
+def test_logits_far_from_zero(version, storage):
+    """The maximum and the logarithm are not added: log 4 would be rounded away by all of these."""
+    offset = {"float16": 2.0**15, "float64": 1e16}.get(storage, 1e10)
+    x = np.full((3, 4), offset).astype(DTYPES[storage])
+    wide = DTYPES["float64" if storage == "float64" else "float32"]
+    target, t = np.array([0, 3, 2]), np.full((3, 4), 0.25).astype(DTYPES[storage])
+    one, dx, dt = np.ones(1, wide), np.empty_like(x), np.empty_like(x)
+    loss, log_sum, mass = np.empty((2, 3), wide), np.empty((2, 3), wide), np.empty(3, wide)
+    run("cross_entropy_forward", version, (3, 4, -100, 0, 0.5, 0), storage, x, target, None, loss, log_sum)
+    np.testing.assert_allclose(loss[0], np.log(4), 1e-6)
+    run("cross_entropy_backward", version, (3, 4, -100, 0, 0.0, 0, 0), storage, one, x, target, None, log_sum, None, dx)
+    np.testing.assert_allclose(dx.astype(np.float64), 0.25 - np.eye(4)[target], 1e-6)
+    run("soft_cross_entropy_forward", version, (3, 4, 0.5), storage, x, t, None, loss[0], log_sum, mass)
+    np.testing.assert_allclose(loss[0], np.log(4), 1e-6)
+    run("soft_cross_entropy_backward", version, (3, 4, 0, 0, 0, 0.0, 1.0), storage, one, x, t, None, log_sum, mass, dx, dt)
+    np.testing.assert_allclose(dx.astype(np.float64), 0, atol=1e-7)
+    np.testing.assert_allclose(dt.astype(np.float64), np.log(4), 2 * EPS[storage])
 
 
 @on_cpu
 @every_version
 def test_bits_do_not_depend_on_threads(version, storage):
     x, target, weight, wide = case(150, 37, storage, True)
-    terms, log_sum = np.empty((2, 150), wide), np.empty(150, wide)
+    terms, log_sum = np.empty((2, 150), wide), np.empty((2, 150), wide)
 
     def compute():
-        run("cross_entropy_forward", version, (150, 37, -100, 0, 0.1), storage, x, target, weight, terms, log_sum)
+        run("cross_entropy_forward", version, (150, 37, -100, 0, 0.1, 0), storage, x, target, weight, terms, log_sum)
         return terms
 
     assert_same_bits_in_any_order(compute)
@@ -115,6 +157,22 @@ def test_op_and_its_gradient(reduction, shape):
             assert pycnn.gradcheck(loss, (x,))
 
 
+@on_cpu
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_nll_loss_of_log_softmax_is_cross_entropy(reduction):
+    for shape in ((5, 4), (4,), (2, 3, 2, 4), (2, 3, 5)):
+        axis = min(len(shape) - 1, 1)
+        target = rng(1).integers(0, shape[axis], shape[:axis] + shape[axis + 1 :])
+        if target.size > 1:
+            target.reshape(-1)[1] = 255
+        x, weight = Tensor(normal(shape, "float64"), requires_grad=True), Tensor(rng(2).random(shape[axis]) + 0.5)
+        options = dict(ignore_index=255, reduction=reduction)
+        composed = lambda x: ops.nll_loss(ops.log_softmax(x, axis), target, weight, **options)  # noqa: B023
+        expected = ops.cross_entropy(x, target, weight, **options)
+        np.testing.assert_allclose(composed(x).numpy(), expected.numpy(), rtol=1e-12)
+        assert pycnn.gradcheck(composed, (x,))
+
+
 def test_everything_ignored_is_nan_as_in_pytorch():
     x = Tensor(np.zeros((2, 3), np.float32))
     assert np.isnan(ops.cross_entropy(x, np.array([-100, -100])).item())
@@ -161,7 +219,7 @@ def soft_case(rows, classes, storage, weighted):
 def test_probabilities_forward_and_backward(version, storage, weighted, smoothing):
     for rows, classes in ((1, 1), (7, 33), (3, 1000), (131, 21), (0, 4)):
         x, t, weight, wide = soft_case(rows, classes, storage, weighted)
-        loss, log_sum, mass = (np.full(rows, np.nan, wide) for _ in range(3))
+        loss, log_sum, mass = (np.full(extents, np.nan, wide) for extents in (rows, (2, rows), rows))
         arrays = (x, t, weight)
         run("soft_cross_entropy_forward", version, (rows, classes, smoothing), storage, *arrays, loss, log_sum, mass)
         unit = 60 * EPS[wide.name]
@@ -182,10 +240,10 @@ def test_probabilities_forward_and_backward(version, storage, weighted, smoothin
 @pytest.mark.parametrize("version, storage", versions("soft_cross_entropy_forward"))
 def test_bits_with_probabilities_do_not_depend_on_threads(version, storage):
     x, t, weight, wide = soft_case(150, 37, storage, True)
-    loss = np.empty((3, 150), wide)
+    loss = np.empty((4, 150), wide)
 
     def compute():
-        run("soft_cross_entropy_forward", version, (150, 37, 0.1), storage, x, t, weight, *loss)
+        run("soft_cross_entropy_forward", version, (150, 37, 0.1), storage, x, t, weight, loss[0], loss[1:3], loss[3])
         return loss
 
     assert_same_bits_in_any_order(compute)

@@ -45,6 +45,7 @@ FUNCTOR(Div, "div", 2, A a, A b) { return a / b; } };
 FUNCTOR(Maximum, "maximum", 2, A a, A b) { return a > b || a != a ? a : b; } };  // NaN wins
 FUNCTOR(Minimum, "minimum", 2, A a, A b) { return a < b || a != a ? a : b; } };
 FUNCTOR(NotLess, "not_less", 2, A a, A b) { return a < b ? A(0) : a == b ? A(0.5) : A(1); } };  // a's part of maximum's gradient
+FUNCTOR(Share, "share", 2, A dy, A part) { return part == A(0) ? A(0) : dy * part; } };  // no part of infinity is 0, not NaN
 FUNCTOR(Equal, "equal", 2, A a, A b) { return a == b ? A(1) : A(0); } };
 
 // Gradients, from dy and the saved y, or x.
@@ -64,7 +65,7 @@ PARAMETRIC(PowBackward, "pow_backward", 2, A dy, A x, A e, A) { return e == A(0)
 
 using MapFunctors =
     List<Copy, Neg, Exp, Log, Sqrt, Relu, Relu6, Sigmoid, Tanh, Add, Sub, Mul, Div, ReluBackward, Relu6Backward, SigmoidBackward,
-         TanhBackward, SqrtBackward, Abs, Square, Rsqrt, Reciprocal, LeakyRelu, Clamp, Pow, Maximum, Minimum, NotLess,
+         TanhBackward, SqrtBackward, Abs, Square, Rsqrt, Reciprocal, LeakyRelu, Clamp, Pow, Maximum, Minimum, NotLess, Share,
          RsqrtBackward, ReciprocalBackward, AbsBackward, SquareBackward, LeakyReluBackward, ClampBackward, PowBackward>;
 using BroadcastFunctors = List<Add, Sub, Mul, Div, Equal, Maximum, Minimum, NotLess>;
 

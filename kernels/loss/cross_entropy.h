@@ -20,12 +20,12 @@ __device__ __forceinline__ A row_weight(const Label& label, const A* weight) {
   return label.valid && weight ? weight[label.value] : A(label.ignored ? 0 : 1);
 }
 
-// x: the row's logits   L: log of the sum of their exponentials   spread: sum over c of w[c] (L - x[c])
+// x: the row's logits   spread: sum over c of w[c] (L - x[c])
 template <class T, class A>
-__device__ __forceinline__ A row_loss(const Label& label, const T* x, const A* weight, A L, A spread,
+__device__ __forceinline__ A row_loss(const Label& label, const T* x, const A* weight, const LogSum<A>& L, A spread,
                                       const CrossEntropyShape& sh) {
   if (!label.valid) return label.ignored ? A(0) : A(NAN);
-  const A s = A(sh.label_smoothing), loss = (A(1) - s) * row_weight(label, weight) * (L - A(x[label.value]));
+  const A s = A(sh.label_smoothing), loss = (A(1) - s) * row_weight(label, weight) * L.cost(A(x[label.value]));
   return s > 0 ? loss + s / A(sh.classes) * spread : loss;
 }
 

@@ -3,7 +3,8 @@ Softmax cross entropy with class indices, forward and backward, version 1: one t
 
 Math      L = log of the sum over c of exp(x[c])      loss = (1 - s) w[t] (L - x[t]) + s / C * sum over c of w[c] (L - x[c])
           dx[c] = g ((1 - s) w[t] (P[c] - [c = t]) + s / C * (P[c] * (sum of w) - w[c])), P[c] = exp(x[c] - L)
-Memory    logits, dlogits: rows,classes   terms: 2,rows (losses, weights)   log_sum: rows
+          L = 0 and P[c] = 0 where x is normalized already
+Memory    logits, dlogits: rows,classes   terms: 2,rows (losses, weights)   log_sum: 2,rows
 Threads   one row each, one class after the other
 Limit     neighbouring threads read elements a whole row apart
 Next      cross_entropy_2_lanes.cuh keeps 16 sums of a row at once
@@ -19,13 +20,17 @@ __global__ void cross_entropy_forward_kernel1(const T* x, const int64_t* target,
   const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (row >= sh.rows) return;
   x += row * sh.classes;
-  A most = A(-INFINITY), sum = 0, spread = 0;
-  for (int64_t c = 0; c < sh.classes; c++) most = A(x[c]) > most ? A(x[c]) : most;
-  for (int64_t c = 0; c < sh.classes; c++) sum += math::exp(A(x[c]) - most);
-  const A L = most + math::log(sum);
-  for (int64_t c = 0; c < sh.classes; c++) spread += (weight ? weight[c] : A(1)) * (L - A(x[c]));
+  LogSum<A> L{0, 0};
+  A spread = 0;
+  if (!sh.normalized) {
+    A most = A(-INFINITY), sum = 0;
+    for (int64_t c = 0; c < sh.classes; c++) most = A(x[c]) > most ? A(x[c]) : most;
+    for (int64_t c = 0; c < sh.classes; c++) sum += math::exp(A(x[c]) - most);
+    L = {most, math::log(sum)};
+    for (int64_t c = 0; c < sh.classes; c++) spread += (weight ? weight[c] : A(1)) * L.cost(A(x[c]));
+  }
   const Label label(target[row], sh.classes, sh.ignore_index);
-  log_sum[row] = L;
+  L.store(log_sum, row, sh.rows);
   terms[row] = row_loss(label, x, weight, L, spread, sh);
   terms[sh.rows + row] = row_weight(label, weight);
 }
@@ -40,8 +45,9 @@ __global__ void cross_entropy_backward_kernel1(const A* dloss, const T* x, const
   A weight_sum = 0;
   for (int64_t c = 0; c < sh.classes; c++) weight_sum += weight ? weight[c] : A(1);
   const RowGradient<A> d(label, row, dloss, weight, totals, weight_sum, sh);
+  const auto L = LogSum<A>::load(log_sum, row, sh.rows);
   for (int64_t c = 0; c < sh.classes; c++) {
-    A value = math::exp(A(x[c]) - log_sum[row]) * d.all - (weight ? weight[c] : A(1)) * d.each;
+    A value = sh.normalized ? A(0) : math::exp(-L.cost(A(x[c]))) * d.all - (weight ? weight[c] : A(1)) * d.each;
     if (c == label.value) value -= d.label;
     if (!label.valid) value = 0;
     dx[c] = T(sh.accumulate ? A(dx[c]) + value : value);

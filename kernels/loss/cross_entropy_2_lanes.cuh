@@ -4,26 +4,27 @@ thread.
 
 Math      L = log of the sum over c of exp(x[c])      loss = (1 - s) w[t] (L - x[t]) + s / C * sum over c of w[c] (L - x[c])
           dx[c] = g ((1 - s) w[t] (P[c] - [c = t]) + s / C * (P[c] * (sum of w) - w[c])), P[c] = exp(x[c] - L)
-Memory    logits, dlogits: rows,classes   terms: 2,rows (losses, weights)   log_sum: rows
+          L = 0 and P[c] = 0 where x is normalized already
+Memory    logits, dlogits: rows,classes   terms: 2,rows (losses, weights)   log_sum: 2,rows
 Threads   one row each; the 16 values are independent, so that a CPU computes them in vectors
 Limit     on a GPU neighbouring threads still read elements a whole row apart
 Next      cross_entropy_3_warp.cuh gives a row to a warp
 Storage   float half bfloat16 double
 */
-#include "../softmax/row.h"
 #include "cross_entropy.h"
+#include "row_lanes.h"
 
 namespace pycnn {
 
 // The sum over c of w[c] (L - x[c]).
 template <class T, class A>
-__device__ __forceinline__ A spread_loss(const T* x, const A* weight, A L, int64_t n) {
+__device__ __forceinline__ A spread_loss(const T* x, const A* weight, const LogSum<A>& L, int64_t n) {
   A sum[kRowValues], value[kRowValues], w[kRowValues];
-  for (int j = 0; j < kRowValues; j++) sum[j] = 0, w[j] = 1;
+  for (int j = 0; j < kRowValues; j++) sum[j] = 0;
   for (int64_t c = 0; c < n; c += kRowValues) {
-    load_row(x + c, n - c, L, value);
-    if (weight) load_row(weight + c, n - c, A(0), w);
-    LANES for (int j = 0; j < kRowValues; j++) sum[j] += w[j] * (L - value[j]);
+    load_row(x + c, n - c, L.most, value);
+    load_weights(weight, c, n, w);
+    LANES for (int j = 0; j < kRowValues; j++) sum[j] += w[j] * L.cost(value[j]);
   }
   return lane_sum(sum);
 }
@@ -34,10 +35,10 @@ __global__ void cross_entropy_forward_kernel2(const T* x, const int64_t* target,
   const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
   if (row >= sh.rows) return;
   x += row * n;
-  const A most = row_max<A>(x, n), L = most + math::log(row_sum_exp(x, n, most));
+  const LogSum<A> L = sh.normalized ? LogSum<A>{0, 0} : row_log_sum(x, n);
   const Label label(target[row], n, sh.ignore_index);
   const A spread = label.valid && sh.label_smoothing > 0 ? spread_loss(x, weight, L, n) : A(0);
-  log_sum[row] = L;
+  L.store(log_sum, row, sh.rows);
   terms[row] = row_loss(label, x, weight, L, spread, sh);
   terms[sh.rows + row] = row_weight(label, weight);
 }
@@ -55,16 +56,15 @@ __global__ void cross_entropy_backward_kernel2(const A* dloss, const T* x, const
     for (int64_t c = 0; c < n; c++) weight_sum += weight[c];
   }
   const RowGradient<A> d(label, row, dloss, weight, totals, weight_sum, sh);
-  const A L = log_sum[row];
+  const auto L = LogSum<A>::load(log_sum, row, sh.rows);
   A value[kRowValues], w[kRowValues];
-  for (int j = 0; j < kRowValues; j++) w[j] = 1;
   for (int64_t c = 0; c < n; c += kRowValues) {
     load_row(x + c, n - c, A(0), value);
-    if (weight) load_row(weight + c, n - c, A(0), w);
+    load_weights(weight, c, n, w);
     const int64_t hit = label.value - c;  // lane of the label
     LANES for (int j = 0; j < kRowValues; j++) {
-      value[j] = math::exp(value[j] - L) * d.all - w[j] * d.each - (j == hit ? d.label : A(0));
-      value[j] = label.valid ? value[j] : A(0);
+      value[j] = sh.normalized ? A(0) : math::exp(-L.cost(value[j])) * d.all - w[j] * d.each;
+      value[j] = label.valid ? value[j] - (j == hit ? d.label : A(0)) : A(0);
     }
     store_row(dx + c, n - c, sh.accumulate != 0, value);
   }

@@ -3,7 +3,8 @@ Softmax cross entropy with class indices, forward and backward, version 3: cross
 
 Math      L = log of the sum over c of exp(x[c])      loss = (1 - s) w[t] (L - x[t]) + s / C * sum over c of w[c] (L - x[c])
           dx[c] = g ((1 - s) w[t] (P[c] - [c = t]) + s / C * (P[c] * (sum of w) - w[c])), P[c] = exp(x[c] - L)
-Memory    logits, dlogits: rows,classes   terms: 2,rows (losses, weights)   log_sum: rows; a warp reads 32 neighbours
+          L = 0 and P[c] = 0 where x is normalized already
+Memory    logits, dlogits: rows,classes   terms: 2,rows (losses, weights)   log_sum: 2,rows; a warp reads 32 neighbours
 Threads   a warp per row, 4 warps a block; maximum and sums go through the warp by shuffles
 Limit     rows of fewer than 32 classes leave lanes idle
 Next      -
@@ -22,18 +23,22 @@ __global__ void cross_entropy_forward_kernel3(const T* x, const int64_t* target,
   const int64_t row = int64_t(blockIdx.x) * kLossRows + threadIdx.y, n = sh.classes;
   if (row >= sh.rows) return;
   x += row * n;
-  A most = A(-INFINITY), sum = 0, spread = 0;
-  for (int64_t c = threadIdx.x; c < n; c += kWarp) most = A(x[c]) > most ? A(x[c]) : most;
-  most = warp_max(most);
-  for (int64_t c = threadIdx.x; c < n; c += kWarp) sum += math::exp(A(x[c]) - most);
-  const A L = most + math::log(warp_sum(sum));
+  LogSum<A> L{0, 0};
+  A spread = 0;
+  if (!sh.normalized) {
+    A most = A(-INFINITY), sum = 0;
+    for (int64_t c = threadIdx.x; c < n; c += kWarp) most = A(x[c]) > most ? A(x[c]) : most;
+    most = warp_max(most);
+    for (int64_t c = threadIdx.x; c < n; c += kWarp) sum += math::exp(A(x[c]) - most);
+    L = {most, math::log(warp_sum(sum))};
+  }
   const Label label(target[row], n, sh.ignore_index);
   if (label.valid && sh.label_smoothing > 0) {
-    for (int64_t c = threadIdx.x; c < n; c += kWarp) spread += (weight ? weight[c] : A(1)) * (L - A(x[c]));
+    for (int64_t c = threadIdx.x; c < n; c += kWarp) spread += (weight ? weight[c] : A(1)) * L.cost(A(x[c]));
     spread = warp_sum(spread);
   }
   if (threadIdx.x > 0) return;
-  log_sum[row] = L;
+  L.store(log_sum, row, sh.rows);
   terms[row] = row_loss(label, x, weight, L, spread, sh);
   terms[sh.rows + row] = row_weight(label, weight);
 }
@@ -52,10 +57,10 @@ __global__ void cross_entropy_backward_kernel3(const A* dloss, const T* x, const
     weight_sum = warp_sum(weight_sum);
   }
   const RowGradient<A> d(label, row, dloss, weight, totals, weight_sum, sh);
-  const A L = log_sum[row];
+  const auto L = LogSum<A>::load(log_sum, row, sh.rows);
   for (int64_t c = threadIdx.x; c < n; c += kWarp) {
-    A value = math::exp(A(x[c]) - L) * d.all - (weight ? weight[c] : A(1)) * d.each - (c == label.value ? d.label : A(0));
-    value = label.valid ? value : A(0);
+    A value = sh.normalized ? A(0) : math::exp(-L.cost(A(x[c]))) * d.all - (weight ? weight[c] : A(1)) * d.each;
+    value = label.valid ? value - (c == label.value ? d.label : A(0)) : A(0);
     dx[c] = T(sh.accumulate ? A(dx[c]) + value : value);
   }
 }

@@ -18,19 +18,16 @@ static Preference prefer_loss(const Request& request) {
 Signature CrossEntropyForward::signature(const CrossEntropyShape& p, DType t) {
   const DType a = accumulator_of(t);
   return {flat_in("logits", t, p.rows * p.classes), flat_in("target", DType::i64, p.rows),
-          optional(flat_in("weight", a, p.classes)), flat_out("terms", a, 2 * p.rows), flat_out("log_sum", a, p.rows)};
+          optional(flat_in("weight", a, p.classes)), flat_out("terms", a, 2 * p.rows), flat_out("log_sum", a, 2 * p.rows)};
 }
 void CrossEntropyForward::check(const CrossEntropyShape& p) { check_loss(p.rows, p.classes, p.label_smoothing); }
 Preference CrossEntropyForward::prefer(const CrossEntropyShape&, const Request& request) { return prefer_loss(request); }
 
 Signature CrossEntropyBackward::signature(const CrossEntropyBackwardShape& p, DType t) {
   const DType a = accumulator_of(t);
-  return {flat_in("dloss", a, p.rowwise ? p.rows : 1),
-          flat_in("logits", t, p.rows * p.classes),
-          flat_in("target", DType::i64, p.rows),
-          optional(flat_in("weight", a, p.classes)),
-          flat_in("log_sum", a, p.rows),
-          optional(flat_in("totals", a, 2)),
+  return {flat_in("dloss", a, p.rowwise ? p.rows : 1), flat_in("logits", t, p.rows * p.classes),
+          flat_in("target", DType::i64, p.rows),       optional(flat_in("weight", a, p.classes)),
+          flat_in("log_sum", a, 2 * p.rows),           optional(flat_in("totals", a, 2)),
           flat_out("dlogits", t, p.rows * p.classes)};
 }
 void CrossEntropyBackward::check(const CrossEntropyBackwardShape& p) { check_loss(p.rows, p.classes, p.label_smoothing); }
@@ -38,12 +35,9 @@ Preference CrossEntropyBackward::prefer(const CrossEntropyBackwardShape&, const 
 
 Signature SoftCrossEntropyForward::signature(const SoftCrossEntropyShape& p, DType t) {
   const DType a = accumulator_of(t);
-  return {flat_in("logits", t, p.rows * p.classes),
-          flat_in("target", t, p.rows * p.classes),
-          optional(flat_in("weight", a, p.classes)),
-          flat_out("loss", a, p.rows),
-          flat_out("log_sum", a, p.rows),
-          flat_out("mass", a, p.rows)};
+  return {flat_in("logits", t, p.rows * p.classes),  flat_in("target", t, p.rows * p.classes),
+          optional(flat_in("weight", a, p.classes)), flat_out("loss", a, p.rows),
+          flat_out("log_sum", a, 2 * p.rows),        flat_out("mass", a, p.rows)};
 }
 void SoftCrossEntropyForward::check(const SoftCrossEntropyShape& p) { check_loss(p.rows, p.classes, p.label_smoothing); }
 Preference SoftCrossEntropyForward::prefer(const SoftCrossEntropyShape&, const Request& request) { return prefer_loss(request); }
@@ -54,7 +48,7 @@ Signature SoftCrossEntropyBackward::signature(const SoftCrossEntropyBackwardShap
           flat_in("logits", t, p.rows * p.classes),
           flat_in("target", t, p.rows * p.classes),
           optional(flat_in("weight", a, p.classes)),
-          flat_in("log_sum", a, p.rows),
+          flat_in("log_sum", a, 2 * p.rows),
           flat_in("mass", a, p.rows),
           optional(flat_out("dlogits", t, p.rows * p.classes)),
           optional(flat_out("dtarget", t, p.rows * p.classes))};

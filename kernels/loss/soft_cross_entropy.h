@@ -1,8 +1,7 @@
 // Declarations of cross entropy with class probabilities.
 #pragma once
 #include "../common/functions.h"
-#include "../common/launch.h"
-#include "../common/plan.h"
+#include "loss.h"
 
 namespace pycnn {
 
@@ -13,7 +12,7 @@ struct SoftCrossEntropyShape {
 };
 
 // Of each row: its loss, the sum over c of m[c] (L - x[c]) with m[c] = w[c] ((1 - s) t[c] + s / classes) and L = log of the sum over
-// c of exp(x[c]); L; and the sum of m. Logits and target (t) f32 f16 bf16 (f64 on the CPU); everything else in the accumulator type.
+// c of exp(x[c]); L in two parts (LogSum); and the sum of m. Logits and target (t) f32 f16 bf16 (f64 on the CPU); everything else in the accumulator type.
 struct SoftCrossEntropyForward {
   static constexpr const char* name = "soft_cross_entropy_forward";
   using Problem = SoftCrossEntropyShape;

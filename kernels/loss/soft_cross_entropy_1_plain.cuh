@@ -3,7 +3,7 @@ Softmax cross entropy with class probabilities, forward and backward, version 1:
 
 Math      L = log of the sum over c of exp(x[c])      m[c] = w[c] ((1 - s) t[c] + s / C)      loss = sum over c of m[c] (L - x[c])
           dx[c] = g (exp(x[c] - L) * (sum of m) - m[c])          dt[c] = g (1 - s) w[c] (L - x[c])
-Memory    logits, target and their gradients: rows,classes   loss, log_sum, mass (the sum of m): rows
+Memory    logits, target and their gradients: rows,classes   loss, mass (the sum of m): rows   log_sum: 2,rows
 Threads   one row each, one class after the other
 Limit     neighbouring threads read elements a whole row apart
 Next      soft_cross_entropy_2_lanes.cuh keeps 16 sums of a row at once
@@ -23,13 +23,14 @@ __global__ void soft_forward_kernel1(const T* x, const T* t, const A* weight, A*
   A most = A(-INFINITY), sum = 0, total = 0, labels = 0;
   for (int64_t c = 0; c < n; c++) most = A(x[c]) > most ? A(x[c]) : most;
   for (int64_t c = 0; c < n; c++) sum += math::exp(A(x[c]) - most);
-  const A L = most + math::log(sum);
+  const LogSum<A> L{most, math::log(sum)};
   for (int64_t c = 0; c < n; c++) {
     const A m = soft_label(A(t[c]), weight ? weight[c] : A(1), s, n);
-    total += m * (L - A(x[c]));
+    total += m * L.cost(A(x[c]));
     labels += m;
   }
-  loss[row] = total, log_sum[row] = L, mass[row] = labels;
+  loss[row] = total, mass[row] = labels;
+  L.store(log_sum, row, sh.rows);
 }
 
 template <class T, class A = Accumulator<T>>
@@ -39,9 +40,10 @@ __global__ void soft_backward_kernel1(const A* dloss, const T* x, const T* t, co
   if (row >= sh.rows) return;
   const A s = A(sh.label_smoothing);
   x += row * n, t += row * n;
-  const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), L = log_sum[row], all = mass[row];
+  const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), all = mass[row];
+  const auto L = LogSum<A>::load(log_sum, row, sh.rows);
   for (int64_t c = 0; c < n; c++) {
-    const A w = weight ? weight[c] : A(1), cost = L - A(x[c]);
+    const A w = weight ? weight[c] : A(1), cost = L.cost(A(x[c]));
     if (dx) {
       const A value = g * (math::exp(-cost) * all - soft_label(A(t[c]), w, s, n));
       T& target = dx[row * n + c];

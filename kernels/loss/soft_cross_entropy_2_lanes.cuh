@@ -4,26 +4,27 @@ running values a thread.
 
 Math      L = log of the sum over c of exp(x[c])      m[c] = w[c] ((1 - s) t[c] + s / C)      loss = sum over c of m[c] (L - x[c])
           dx[c] = g (exp(x[c] - L) * (sum of m) - m[c])          dt[c] = g (1 - s) w[c] (L - x[c])
-Memory    logits, target and their gradients: rows,classes   loss, log_sum, mass (the sum of m): rows
+Memory    logits, target and their gradients: rows,classes   loss, mass (the sum of m): rows   log_sum: 2,rows
 Threads   one row each; the 16 values are independent, so that a CPU computes them in vectors
 Limit     on a GPU neighbouring threads still read elements a whole row apart
 Next      soft_cross_entropy_3_warp.cuh gives a row to a warp
 Storage   float half bfloat16 double
 */
-#include "../softmax/row.h"
+#include "row_lanes.h"
 #include "soft_cross_entropy.h"
 
 namespace pycnn {
 
-// Of the classes from c on: logits, probabilities and weights; past the row's end L, 0 and 0.
+// Of the classes from c on: costs, probabilities and weights; the latter are 0 past the row's end.
 template <class T, class A>
 struct SoftLanes {
-  A x[kRowValues], t[kRowValues], w[kRowValues];
-  __device__ __forceinline__ SoftLanes(const T* logits, const T* target, const A* weight, int64_t c, int64_t n, A L) {
-    load_row(logits + c, n - c, L, x);
+  A cost[kRowValues], t[kRowValues], w[kRowValues];
+  __device__ __forceinline__ SoftLanes(const T* logits, const T* target, const A* weight, int64_t c, int64_t n,
+                                       const LogSum<A>& L) {
+    load_row(logits + c, n - c, L.most, cost);
+    LANES for (int j = 0; j < kRowValues; j++) cost[j] = L.cost(cost[j]);
     load_row(target + c, n - c, A(0), t);
-    LANES for (int j = 0; j < kRowValues; j++) w[j] = j < n - c ? A(1) : A(0);
-    if (weight) load_row(weight + c, n - c, A(0), w);
+    load_weights(weight, c, n, w);
   }
 };
 
@@ -34,18 +35,19 @@ __global__ void soft_forward_kernel2(const T* x, const T* t, const A* weight, A*
   if (row >= sh.rows) return;
   const A s = A(sh.label_smoothing);
   x += row * n, t += row * n;
-  const A most = row_max<A>(x, n), L = most + math::log(row_sum_exp(x, n, most));
+  const LogSum<A> L = row_log_sum(x, n);
   A total[kRowValues], labels[kRowValues];
   LANES for (int j = 0; j < kRowValues; j++) total[j] = labels[j] = 0;
   for (int64_t c = 0; c < n; c += kRowValues) {
     const SoftLanes<T, A> lanes(x, t, weight, c, n, L);
     LANES for (int j = 0; j < kRowValues; j++) {
       const A m = soft_label(lanes.t[j], lanes.w[j], s, n);
-      total[j] += m * (L - lanes.x[j]);
+      total[j] += m * lanes.cost[j];
       labels[j] += m;
     }
   }
-  loss[row] = lane_sum(total), log_sum[row] = L, mass[row] = lane_sum(labels);
+  loss[row] = lane_sum(total), mass[row] = lane_sum(labels);
+  L.store(log_sum, row, sh.rows);
 }
 
 template <class T, class A = Accumulator<T>>
@@ -55,17 +57,18 @@ __global__ void soft_backward_kernel2(const A* dloss, const T* x, const T* t, co
   if (row >= sh.rows) return;
   const A s = A(sh.label_smoothing);
   x += row * n, t += row * n;
-  const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), L = log_sum[row], all = mass[row];
+  const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), all = mass[row];
+  const auto L = LogSum<A>::load(log_sum, row, sh.rows);
   for (int64_t c = 0; c < n; c += kRowValues) {
     const SoftLanes<T, A> lanes(x, t, weight, c, n, L);
     A value[kRowValues];
     if (dx) {
       LANES for (int j = 0; j < kRowValues; j++) value[j] =
-          g * (math::exp(lanes.x[j] - L) * all - soft_label(lanes.t[j], lanes.w[j], s, n));
+          g * (math::exp(-lanes.cost[j]) * all - soft_label(lanes.t[j], lanes.w[j], s, n));
       store_row(dx + row * n + c, n - c, sh.accumulate != 0, value);
     }
     if (dt) {
-      LANES for (int j = 0; j < kRowValues; j++) value[j] = g * (A(1) - s) * lanes.w[j] * (L - lanes.x[j]);
+      LANES for (int j = 0; j < kRowValues; j++) value[j] = g * (A(1) - s) * lanes.w[j] * lanes.cost[j];
       store_row(dt + row * n + c, n - c, sh.accumulate_target != 0, value);
     }
   }

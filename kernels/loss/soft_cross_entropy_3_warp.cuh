@@ -4,7 +4,7 @@ warp per row.
 
 Math      L = log of the sum over c of exp(x[c])      m[c] = w[c] ((1 - s) t[c] + s / C)      loss = sum over c of m[c] (L - x[c])
           dx[c] = g (exp(x[c] - L) * (sum of m) - m[c])          dt[c] = g (1 - s) w[c] (L - x[c])
-Memory    logits, target and their gradients: rows,classes   loss, log_sum, mass (the sum of m): rows
+Memory    logits, target and their gradients: rows,classes   loss, mass (the sum of m): rows   log_sum: 2,rows
 Threads   a warp per row, 4 warps a block; maximum and sums go through the warp by shuffles
 Limit     rows of fewer than 32 classes leave lanes idle
 Next      -
@@ -28,15 +28,16 @@ __global__ void soft_forward_kernel3(const T* x, const T* t, const A* weight, A*
   for (int64_t c = threadIdx.x; c < n; c += kWarp) most = A(x[c]) > most ? A(x[c]) : most;
   most = warp_max(most);
   for (int64_t c = threadIdx.x; c < n; c += kWarp) sum += math::exp(A(x[c]) - most);
-  const A L = most + math::log(warp_sum(sum));
+  const LogSum<A> L{most, math::log(warp_sum(sum))};
   for (int64_t c = threadIdx.x; c < n; c += kWarp) {
     const A m = soft_label(A(t[c]), weight ? weight[c] : A(1), s, n);
-    total += m * (L - A(x[c]));
+    total += m * L.cost(A(x[c]));
     labels += m;
   }
   total = warp_sum(total), labels = warp_sum(labels);
   if (threadIdx.x > 0) return;
-  loss[row] = total, log_sum[row] = L, mass[row] = labels;
+  loss[row] = total, mass[row] = labels;
+  L.store(log_sum, row, sh.rows);
 }
 
 template <class T, class A = Accumulator<T>>
@@ -46,9 +47,10 @@ __global__ void soft_backward_kernel3(const A* dloss, const T* x, const T* t, co
   if (row >= sh.rows) return;
   const A s = A(sh.label_smoothing);
   x += row * n, t += row * n;
-  const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), L = log_sum[row], all = mass[row];
+  const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), all = mass[row];
+  const auto L = LogSum<A>::load(log_sum, row, sh.rows);
   for (int64_t c = threadIdx.x; c < n; c += kWarp) {
-    const A w = weight ? weight[c] : A(1), cost = L - A(x[c]);
+    const A w = weight ? weight[c] : A(1), cost = L.cost(A(x[c]));
     if (dx) {
       const A value = g * (math::exp(-cost) * all - soft_label(A(t[c]), w, s, n));
       T& target = dx[row * n + c];

@@ -224,8 +224,13 @@ ACTIVATION = [
 ]
 
 
-def softmax(name, op, dim, *shape, scale=1.0):
-    return Case(f"softmax/{op}_{name}", lambda F, x: getattr(F, op)(x, dim), {"x": normal(*shape, scale=scale)})
+def far_from_zero(*shape, scale=1.0):
+    """Numbers around 1e10, some of them equal: a logarithm added to one of them would be rounded away."""
+    return lambda rng: np.float32(1e10) + np.float32(1024) * rng.integers(0, 2, shape).astype(np.float32)
+
+
+def softmax(name, op, dim, *shape, scale=1.0, make=normal):
+    return Case(f"softmax/{op}_{name}", lambda F, x: getattr(F, op)(x, dim), {"x": make(*shape, scale=scale)})
 
 
 SOFTMAX = [
@@ -237,15 +242,16 @@ SOFTMAX = [
         softmax("channels", op, 1, 2, 5, 3, 4),
         softmax("large", op, 1, 4, 9, scale=300.0),
         softmax("one_class", op, 1, 3, 1),
+        softmax("far_from_zero", op, 1, 4, 9, make=far_from_zero),
     )
 ]
 
 
-def cross_entropy(name, target, scale=1.0, **options):
+def cross_entropy(name, target, scale=1.0, make=normal, op="cross_entropy", **options):
     return Case(
-        f"loss/cross_entropy_{name}",
-        lambda F, input, target: F.cross_entropy(input, target, **options),
-        {"input": normal(8, 10, scale=scale), "target": target},
+        f"loss/{op}_{name}",
+        lambda F, input, target: getattr(F, op)(input, target, **options),
+        {"input": make(8, 10, scale=scale), "target": target},
     )
 
 
@@ -258,6 +264,18 @@ LOSS = [
     cross_entropy("ignored_none", targets(10, 8, ignored=3), reduction="none"),
     cross_entropy("ignore_index", integers(0, 3, 8, dtype=np.int64), ignore_index=1),
     cross_entropy("large", targets(10, 8), scale=300.0),
+    cross_entropy("far_from_zero", targets(10, 8), make=far_from_zero),
+    cross_entropy("far_from_zero_smoothing", targets(10, 8), make=far_from_zero, label_smoothing=0.1),
+    *(
+        cross_entropy(reduction, targets(10, 8, ignored=3), op="nll_loss", reduction=reduction)
+        for reduction in ("mean", "sum", "none")
+    ),
+    Case(
+        "loss/nll_loss_pixels_weight",
+        lambda F, input, target, weight: F.nll_loss(input, target, weight),
+        {"input": normal(2, 5, 3, 4), "target": targets(5, 2, 3, 4, ignored=3), "weight": positive(5)},
+        constants=("weight",),
+    ),
 ]
 
 
@@ -274,12 +292,12 @@ def probabilities(*shape):
     return lambda rng: rng.random(shape).astype(np.float32)
 
 
-def soft(name, *shape, **options):
+def soft(name, *shape, make=normal, **options):
     """Cross entropy with class probabilities; their gradient too."""
     return Case(
         f"loss/cross_entropy_probabilities_{name}",
         lambda F, input, target, **weight: F.cross_entropy(input, target, **weight, **options),
-        {"input": normal(*shape), "target": probabilities(*shape), "weight": positive(shape[1])},
+        {"input": make(*shape), "target": probabilities(*shape), "weight": positive(shape[1])},
         constants=("weight",),
     )
 
@@ -289,6 +307,7 @@ LOSS += [
     soft("none", 8, 10, reduction="none"),
     soft("smoothing_sum", 8, 10, reduction="sum", label_smoothing=0.2),
     soft("pixels", 2, 5, 3, 4, label_smoothing=0.1),
+    soft("far_from_zero", 8, 10, make=far_from_zero),
     cross_entropy("smoothing", targets(10, 8), label_smoothing=0.1),
     cross_entropy("all_ignored", targets(10, 8, ignored=8)),
     cross_entropy("ignore_255", lambda rng: np.array([1, 255, 3, 0, 255, 9, 2, 2]), ignore_index=255, label_smoothing=0.1),

@@ -25,6 +25,7 @@ from .layers import (
     MaxPool2d,
     MaxUnpool2d,
     MSELoss,
+    NLLLoss,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -39,6 +40,7 @@ from .module import Module, Sequential
 __all__ = [
     "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Buffer",
     "ChannelShuffle", "Conv2d", "ConvTranspose2d", "CrossEntropyLoss", "DropPath", "Dropout", "Flatten", "Identity", "L1Loss",
-    "LeakyReLU", "Linear", "LocalResponseNorm", "LogSoftmax", "MSELoss", "MaxPool2d", "MaxUnpool2d", "Module", "Parameter",
-    "ReLU", "ReLU6", "Sequential", "Sigmoid", "SmoothL1Loss", "Softmax", "Tanh", "Upsample", "ZeroPad2d", "init", "utils",
+    "LeakyReLU", "Linear", "LocalResponseNorm", "LogSoftmax", "MSELoss", "MaxPool2d", "MaxUnpool2d", "Module", "NLLLoss",
+    "Parameter", "ReLU", "ReLU6", "Sequential", "Sigmoid", "SmoothL1Loss", "Softmax", "Tanh", "Upsample", "ZeroPad2d", "init",
+    "utils",
 ]  # fmt: skip

@@ -474,6 +474,19 @@ class CrossEntropyLoss(Module):
         )
 
 
+class NLLLoss(Module):
+    """Negative log-likelihood of log-probabilities.  input: (N, classes, ...)  target: (N, ...) int64.
+
+    The arguments are those of :func:`pycnn.ops.nll_loss`.
+    """
+
+    def __init__(self, weight=None, *, ignore_index: int = -100, reduction: str = "mean"):
+        self.weight, self.ignore_index, self.reduction = weight, ignore_index, reduction
+
+    def forward(self, input, target):
+        return ops.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
 class MSELoss(Module):
     """(input - target)² and its mean or sum (see :func:`pycnn.ops.mse_loss`)."""
 

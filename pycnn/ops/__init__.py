@@ -12,7 +12,7 @@ from .conv_transpose2d import conv_transpose2d
 from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, reciprocal, rsqrt, sqrt, square, sub
 from .gemm import linear, matmul
 from .local_response_norm import l2_normalize, local_response_norm, normalize
-from .loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, smooth_l1_loss
+from .loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss, smooth_l1_loss
 from .normalization import batch_norm
 from .pool2d import avg_pool2d, max_pool2d
 from .random import drop_path, dropout
@@ -51,7 +51,7 @@ __all__ = [
     "binary_cross_entropy_with_logits", "bn_conv", "cast", "cat", "center_crop", "channel_shuffle", "chunk", "clamp", "concat",
     "conv2d", "conv_bn", "conv_transpose2d", "crop", "cross_entropy", "div", "drop_path", "dropout", "exp", "flatten",
     "interpolate", "l1_loss", "l2_normalize", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax", "matmul",
-    "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "narrow", "neg", "normalize", "pad",
-    "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid", "smooth_l1_loss", "softmax", "split", "sqrt",
-    "square", "stack", "sub", "sum", "tanh", "transpose",
+    "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "narrow", "neg", "nll_loss",
+    "normalize", "pad", "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid", "smooth_l1_loss",
+    "softmax", "split", "sqrt", "square", "stack", "sub", "sum", "tanh", "transpose",
 ]  # fmt: skip

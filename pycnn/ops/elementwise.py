@@ -226,7 +226,7 @@ class _Extremum(_Binary):
             first = i if self.kernel == "maximum" else 1 - i
             (a, b), (a_walk, b_walk) = ([pair[first], pair[1 - first]] for pair in (self.saved, self.walks))
             self.apply("not_less", a, a_walk, b, b_walk, share)
-            self.run("mul", (dy.size, 0), dy.dtype, dy, share, d)
+            self.run("share", (dy.size, 0), dy.dtype, dy, share, d)
             self.hand_back(i, d)
 
 

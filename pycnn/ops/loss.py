@@ -1,4 +1,8 @@
-"""Losses."""
+"""Losses.
+
+The loss of 16-bit inputs is float32, reduced or not: the sums are, and a mean of 2^16 terms or a loss of 70000 fits no float16.
+(PyTorch rounds it to the inputs' type.) Gradients have the type of their input.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,21 @@ SUM_STRIP, MOST_SUMS = 256, 1 << 16  # elements of a partial sum at least; parti
 
 
 class _CrossEntropy(Function):
-    """logits: rows of classes (the last axis)  target: rows  weight: classes or None."""
+    """logits: rows of classes (the last axis), or log-probabilities if `normalized`  target: rows  weight: classes or None."""
 
     layout = "plain"
 
-    def __init__(self, target_shape, ignore_index, reduction, label_smoothing):
+    def __init__(self, target_shape, ignore_index, reduction, label_smoothing, normalized):
         self.target_shape, self.reduction = target_shape, reduction
-        self.ignore_index, self.label_smoothing = ignore_index, float(label_smoothing)
+        self.ignore_index, self.label_smoothing, self.normalized = ignore_index, float(label_smoothing), int(normalized)
 
     def forward(self, logits, target, weight):
         rows, classes = target.size, logits.shape[-1]
         wide = np.dtype(np.float64 if logits.dtype == np.float64 else np.float32)
         if weight is not None:
             weight = cast_array(self.backend, weight, wide)
-        terms, log_sum = self.empty((2, rows), wide), self.empty((rows,), wide)
-        problem = (rows, classes, self.ignore_index, 0, self.label_smoothing)
+        terms, log_sum = self.empty((2, rows), wide), self.empty((2, rows), wide)
+        problem = (rows, classes, self.ignore_index, 0, self.label_smoothing, self.normalized)
         self.run("cross_entropy_forward", problem, logits.dtype, logits, target, weight, terms, log_sum)
         totals = None
         if self.reduction == "none":
@@ -50,7 +54,8 @@ class _CrossEntropy(Function):
         logits, target, weight, log_sum, totals = self.saved
         dlogits, accumulate = self.grad_buffer(0)
         rowwise = int(self.reduction == "none")
-        problem = (target.size, logits.shape[-1], self.ignore_index, int(accumulate), self.label_smoothing, rowwise)
+        numbers = (self.ignore_index, int(accumulate), self.label_smoothing, self.normalized, rowwise)
+        problem = (target.size, logits.shape[-1], *numbers)
         arrays = (dloss, logits, target, weight, log_sum, totals, dlogits)
         self.run("cross_entropy_backward", problem, logits.dtype, *arrays)
 
@@ -87,30 +92,60 @@ def cross_entropy(
         DTypeError: target is neither int64 nor of the input's type.
         ValueError: there is no such reduction, or label_smoothing is not between 0 and 1.
     """
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"cross_entropy: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
-    if input.ndim == 0:
-        raise ShapeError("cross_entropy: input needs an axis of classes, got a scalar")
-    if input.ndim > 4:
-        raise ShapeError(f"cross_entropy: input has {input.ndim} axes, at most 4 are supported")
     if not isinstance(target, Tensor) and np.asarray(target).dtype.kind == "f":
         target = Tensor(np.asarray(target, input.dtype), device=input.device)
+    soft = isinstance(target, Tensor) and target.dtype == input.dtype
+    shape, weight = _rows("cross_entropy", input, target, weight, reduction, soft)
+    if soft:
+        soft_loss = _SoftCrossEntropy(shape, reduction, label_smoothing)
+        return soft_loss(_classes_last(input), _classes_last(target), weight)
+    target = _labels("cross_entropy", input, target, ignore_index, "int64 class indices or probabilities of the input's type")
+    loss = _CrossEntropy(shape, ignore_index, reduction, label_smoothing, normalized=False)
+    return loss(_classes_last(input), target, weight)
+
+
+def nll_loss(input: Tensor, target, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+    """Negative log-likelihood: -weight[target] · input[target], as :func:`cross_entropy` takes it of `log_softmax`.
+
+    Args:
+        input: log-probabilities, (N, C), (C,), or (N, C, H, W) and (N, C, L) for one label per pixel.
+        target: int64 class indices in [0, C): (N,), (), (N, H, W) or (N, L).
+        weight: a factor per class, (C,). A mean divides by the sum of the rows' weights.
+        ignore_index: rows with this label cost nothing and have no gradient.
+        reduction: "mean", "sum" or "none".
+
+    Returns, raises:
+        As :func:`cross_entropy`.
+    """
+    shape, weight = _rows("nll_loss", input, target, weight, reduction, soft=False)
+    target = _labels("nll_loss", input, target, ignore_index, "int64 class indices")
+    return _CrossEntropy(shape, ignore_index, reduction, 0.0, normalized=True)(_classes_last(input), target, weight)
+
+
+def _rows(name, input: Tensor, target, weight, reduction, soft: bool):
+    """The shape of one loss per label, and the weight without its graph; what does not fit is refused."""
+    _check_reduction(name, reduction)
+    if input.ndim == 0:
+        raise ShapeError(f"{name}: input needs an axis of classes, got a scalar")
+    if input.ndim > 4:
+        raise ShapeError(f"{name}: input has {input.ndim} axes, at most 4 are supported")
+    if input.dtype.kind in "iu":
+        raise DTypeError(f"{name}: input must be of a floating-point type, got {input.dtype}")
     axis = min(input.ndim - 1, 1)
     shape = input.shape[:axis] + input.shape[axis + 1 :]
-    soft = isinstance(target, Tensor) and target.dtype == input.dtype
     needed = input.shape if soft else shape
     if np.shape(target) != needed:
-        raise ShapeError(f"cross_entropy: input {input.shape} needs a target of shape {needed}, got {np.shape(target)}")
+        raise ShapeError(f"{name}: input {input.shape} needs a target of shape {needed}, got {np.shape(target)}")
     if weight is not None and weight.shape != (input.shape[axis],):
-        raise ShapeError(f"cross_entropy: weight must have shape ({input.shape[axis]},), got {weight.shape}")
-    weight = None if weight is None else weight.detach()
-    if soft:
-        function = _SoftCrossEntropy(shape, reduction, label_smoothing)
-        return function(_classes_last(input), _classes_last(target), weight)
-    target = _labels(input, target, input.shape[axis], ignore_index)
-    return _CrossEntropy(shape, ignore_index, reduction, label_smoothing)(_classes_last(input), target, weight)
+        raise ShapeError(f"{name}: weight must have shape ({input.shape[axis]},), got {weight.shape}")
+    return shape, None if weight is None else weight.detach()
+
+
+def _check_reduction(name, reduction):
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
 def _classes_last(x: Tensor) -> Tensor:
@@ -118,15 +153,14 @@ def _classes_last(x: Tensor) -> Tensor:
     return as_image(x) if x.ndim == 4 else transpose(x, 1, 2) if x.ndim == 3 else x
 
 
-def _labels(input: Tensor, target, classes: int, ignore_index: int) -> Tensor:
+def _labels(name, input: Tensor, target, ignore_index: int, needed: str) -> Tensor:
     """`target` as an int64 Tensor, checked: at once where it is in the host's memory, else when a result is next read."""
     if not isinstance(target, Tensor):
-        target = Tensor(np.asarray(target, np.int64), device="cpu")
+        labels = np.asarray(target)
+        target = Tensor(labels.astype(np.int64) if labels.dtype.kind in "iu" else labels, device="cpu")
     if target.dtype != np.int64:
-        raise DTypeError(
-            f"cross_entropy: target must be int64 class indices or probabilities of the input's type, got {target.dtype}"
-        )
-    backend = target.backend
+        raise DTypeError(f"{name}: target must be {needed}, got {target.dtype}")
+    backend, classes = target.backend, input.shape[min(input.ndim - 1, 1)]
     problem = (target.size, classes, ignore_index)
     if backend.reads_are_free:
         bad = backend.empty((1,), np.int64)
@@ -134,7 +168,7 @@ def _labels(input: Tensor, target, classes: int, ignore_index: int) -> Tensor:
         if bad[0] >= 0:
             place = np.unravel_index(bad[0], target.shape)
             raise ShapeError(
-                f"cross_entropy: target{[int(i) for i in place]} is {target.numpy()[place]}, but there are {classes} classes; "
+                f"{name}: target{[int(i) for i in place]} is {target.numpy()[place]}, but there are {classes} classes; "
                 f"labels must be between 0 and {classes - 1}, or ignore_index = {ignore_index}"
             )
     else:
@@ -155,8 +189,8 @@ class _LabelCheck:
         if place >= 0:
             self.backend.write(self.bad, np.full(1, -1, np.int64))
             raise ShapeError(
-                f"cross_entropy: a target since the last read had a label that is no class, at place {place} in C order; "
-                "its loss is NaN and its gradient 0"
+                "cross_entropy or nll_loss: a target since the last read had a label that is no class, at place "
+                f"{place} in C order; its loss is NaN and its gradient 0"
             )
 
 
@@ -173,7 +207,7 @@ class _SoftCrossEntropy(Function):
         wide = np.dtype(np.float64 if logits.dtype == np.float64 else np.float32)
         if weight is not None:
             weight = cast_array(self.backend, weight, wide)
-        terms, log_sum, mass = (self.empty((rows,), wide) for _ in range(3))
+        terms, log_sum, mass = (self.empty(extents, wide) for extents in ((rows,), (2, rows), (rows,)))
         problem = (rows, classes, self.label_smoothing)
         self.run("soft_cross_entropy_forward", problem, logits.dtype, logits, target, weight, terms, log_sum, mass)
         self.save(logits, target, weight, log_sum, mass)
@@ -189,7 +223,7 @@ class _SoftCrossEntropy(Function):
         buffers = [self.grad_buffer(i) if self.needs[i] else (None, False) for i in range(2)]
         (dlogits, add), (dtarget, add_target) = buffers
         rowwise = int(self.reduction == "none")
-        numbers = (log_sum.size, logits.shape[-1], int(add), int(add_target), rowwise, self.label_smoothing, self.divisor)
+        numbers = (mass.size, logits.shape[-1], int(add), int(add_target), rowwise, self.label_smoothing, self.divisor)
         arrays = (dloss, logits, target, weight, log_sum, mass, dlogits, dtarget)
         self.run("soft_cross_entropy_backward", numbers, logits.dtype, *arrays)
 
@@ -227,8 +261,7 @@ class _PointwiseLoss(Function):
 
 
 def _pointwise(name, kernel, input, target, reduction, beta=0.0, weights=(None, None)):
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    _check_reduction(name, reduction)
     if target.shape != input.shape:
         raise ShapeError(f"{name}: target must have the input's shape {input.shape}, got {target.shape}")
     if input.dtype.kind in "iu" or target.dtype != input.dtype:
