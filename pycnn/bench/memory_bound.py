@@ -72,6 +72,11 @@ def _unpool_bytes(setting: Setting) -> float:
     return _passes(1 + 1 / 4 + 2 / 4)(setting)
 
 
+def _pixel_bytes(count: float) -> Callable[[Setting], float]:
+    """`count` times the bytes of the logits of 21 classes a pixel."""
+    return lambda setting: count * 4 * 21 / 64 * float(np.prod(vgg_shape(setting)))
+
+
 def _logit_bytes(count: float) -> Callable[[Setting], float]:
     """`count` times the bytes of the logits."""
     return lambda setting: count * 4 * float(np.prod(logits_shape(setting)))
@@ -326,14 +331,15 @@ def _log_sum(x):
 
 
 def _cross_entropy(loss, x, target):
-    terms = (_log_sum(x) - x.astype(np.float64)[np.arange(len(x)), target][:, None])[:, 0]
-    return worst(loss, terms.mean(), np.sum((terms / len(x)) ** 2), len(x))
+    terms = _log_sum(x) - np.take_along_axis(x.astype(np.float64), target[:, None], 1)
+    return worst(loss, terms.mean(), np.sum((terms / terms.size) ** 2), terms.size)
 
 
 def _cross_entropy_backward(dx, x, target):
     expected = np.exp(x.astype(np.float64) - _log_sum(x))
-    expected[np.arange(len(x)), target] -= 1
-    scale = upstream(()) / len(x)
+    hits = np.take_along_axis(expected, target[:, None], 1)
+    np.put_along_axis(expected, target[:, None], hits - 1, 1)
+    scale = upstream(()) / target.size
     return worst(dx, expected * scale, (expected * scale) ** 2 + (2.0**-24 * scale) ** 2, 64)
 
 
@@ -372,6 +378,12 @@ def image_and_affine(setting):
 def logits(setting):
     rows, classes = logits_shape(setting)
     return [random(rows, classes, seed=1), np.random.Generator(np.random.Philox(2)).integers(0, classes, rows)]
+
+
+def pixel_logits(setting):
+    """21 classes a pixel, as in PASCAL VOC."""
+    n, _, h, w = vgg_shape(setting)
+    return [random(n, 21, h, w, seed=1), np.random.Generator(np.random.Philox(2)).integers(0, 21, (n, h, w))]
 
 
 # ---- steps inside other ops -------------------------------------------------------------------------------------------
@@ -644,6 +656,32 @@ def _binary_backward(dx, x, t):
     return worst(dx, expected, expected**2 + ((1 + np.abs(t)) * upstream(()) / x.size) ** 2, 4)
 
 
+def _squares(loss, x, t):
+    terms = (x.astype(np.float64) - t) ** 2
+    return worst(loss, terms.mean(), np.sum((terms / x.size) ** 2), x.size)
+
+
+def _squares_backward(dx, x, t):
+    expected = 2 * (x.astype(np.float64) - t) * upstream(()) / x.size
+    return worst(dx, expected, expected**2 + ((np.abs(x) + np.abs(t)) * upstream(()) / x.size) ** 2, 4)
+
+
+def _dropped(y, whole):
+    """Half of the elements of `whole` twofold, the others 0."""
+    kept = y != 0
+    if abs(kept.mean() - 0.5) > 4 / np.sqrt(y.size):
+        return np.inf
+    return worst(y, np.where(kept, 2 * whole.astype(np.float64), 0), 0.0, 1)
+
+
+def _dropout(F, x):
+    return F.dropout(x, 0.5, True)
+
+
+def _mse(F, x, t):
+    return F.mse_loss(x, t)
+
+
 def _smooth(F, x, t):
     return F.smooth_l1_loss(x, t)
 
@@ -731,6 +769,16 @@ ROWS: dict[str, MemoryRow] = {
         "softmax_backward", _logit_bytes(3), lambda F, x, _: F.softmax(x, 1), lambda dx, x, _: _softmax_backward(dx, x), logits,
         gradient=True, image=False
     ),
+    "cross entropy per pixel forward": _row("cross_entropy_forward", _pixel_bytes(1), _loss, _cross_entropy, pixel_logits),
+    "cross entropy per pixel backward": _row(
+        "cross_entropy_backward", _pixel_bytes(2), _loss, _cross_entropy_backward, pixel_logits, gradient=True
+    ),
+    "dropout forward": _row("dropout", _passes(2), _dropout, _dropped),
+    "dropout backward": _row(
+        "dropout", _passes(2), _dropout, lambda dx, x: _dropped(dx, upstream(x.shape)), gradient=True
+    ),
+    "mse forward": _row("mse_loss_forward", _passes(2), _mse, _squares, two_images),
+    "mse backward": _row("mse_loss_backward", _passes(3), _mse, _squares_backward, two_images, gradient=True),
     "smooth l1 forward": _row("smooth_l1_loss_forward", _passes(2), _smooth, _smooth_l1, two_images),
     "smooth l1 backward": _row("smooth_l1_loss_backward", _passes(3), _smooth, _smooth_l1_backward, two_images, gradient=True),
     "binary cross entropy forward": _row("bce_with_logits_forward", _passes(2), _logits, _binary, two_images),

@@ -9,7 +9,7 @@ from ..tensor import Function, Tensor
 from .reduce import sum_axes
 from .shape import MAX_RANK, dense_strides, strided_copy
 
-_MEMORY_ORDER = (0, 2, 3, 1)  # logical axes N, C, H, W of an image as they lie in memory
+MEMORY_ORDER = (0, 2, 3, 1)  # logical axes N, C, H, W of an image as they lie in memory
 
 
 class MapFunction(Function):
@@ -96,7 +96,7 @@ class _Binary(Function):
         self.shape = broadcast_shapes(self.name, a.shape, b.shape)
         image = len(self.shape) == 4 and "image" in (a.layout, b.layout)
         self.layout = "image" if image else "plain"
-        self.order = _MEMORY_ORDER if image else tuple(range(len(self.shape)))
+        self.order = MEMORY_ORDER if image else tuple(range(len(self.shape)))
         self.same = a.shape == b.shape and a.layout == b.layout
         self.walks = [self.walk(t) for t in (a, b)]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Function, Tensor
-from .elementwise import broadcast_shapes, mul
-from .shape import as_image, cast_array, transpose
+from .elementwise import MEMORY_ORDER, broadcast_shapes
+from .shape import as_image, as_plain, cast_array, dense_strides, strided_copy, transpose
 
 SUM_STRIP, MOST_SUMS = 256, 1 << 16  # elements of a partial sum at least; partial sums at most
 
@@ -321,22 +321,31 @@ def binary_cross_entropy_with_logits(
         input: logits, any shape.
         target: probabilities, the same shape and type.
         weight: a factor per element, of a shape that broadcasts to the input's.
-        pos_weight: a factor of the positive part, likewise (often one per class). Neither factor has a gradient.
+        pos_weight: a factor of the positive part, likewise (often one per class). Neither factor has a gradient. One that is
+            repeated is written out at the input's size first.
         reduction: "mean" (over the elements), "sum" or "none".
 
     Returns, raises:
         As :func:`mse_loss`; a factor that does not broadcast to the input's shape is a ShapeError.
     """
     name = "binary_cross_entropy_with_logits"
-    factors = [None if w is None else _spread(name, w.detach(), input) for w in (weight, pos_weight)]
+    named = (("weight", weight), ("pos_weight", pos_weight))
+    factors = [None if w is None else _spread(name, argument, w.detach(), input) for argument, w in named]
     return _pointwise(name, "bce_with_logits", input, target, reduction, weights=factors)
 
 
-def _spread(name, factor: Tensor, input: Tensor) -> Tensor:
+def _spread(name, argument, factor: Tensor, input: Tensor) -> Tensor:
     """`factor` repeated to the input's shape."""
+    if factor.dtype != input.dtype:
+        raise DTypeError(f"{name}: {argument} is {factor.dtype} and input is {input.dtype}; cast one of them")
     if broadcast_shapes(name, input.shape, factor.shape) != input.shape:
-        raise ShapeError(f"{name}: a weight of shape {factor.shape} does not broadcast to the input's {input.shape}")
+        raise ShapeError(f"{name}: {argument} of shape {factor.shape} does not broadcast to the input's {input.shape}")
     if factor.shape == input.shape:
         return factor
-    ones = Tensor(np.ones(input.shape, input.dtype), device=input.device, layout=input.layout)
-    return mul(ones, factor)
+    steps = [0 if n == 1 else step for n, step in zip(factor.shape, dense_strides(factor.shape), strict=True)]
+    steps = [0] * (input.ndim - factor.ndim) + steps
+    if input.layout == "image":
+        steps = [steps[axis] for axis in MEMORY_ORDER]
+    y = input.backend.empty(input.data.shape, input.dtype)
+    strided_copy(input.backend.run, as_plain(factor).data, steps, y, dense_strides(y.shape), y.shape)
+    return Tensor.from_memory(y, input.layout)
