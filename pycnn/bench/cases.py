@@ -299,6 +299,7 @@ def soft(name, *shape, make=normal, **options):
         lambda F, input, target, **weight: F.cross_entropy(input, target, **weight, **options),
         {"input": make(*shape), "target": probabilities(*shape), "weight": positive(shape[1])},
         constants=("weight",),
+        depth=2,  # the sum of a row's exponentials, then that of its probabilities
     )
 
 
