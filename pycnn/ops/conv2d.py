@@ -71,20 +71,25 @@ class _Conv2d(Function):
             )
 
 
-def _check(x, weight, bias, stride, padding, dilation, groups):
+def check_convolution(op, x, weight, bias, stride, padding, dilation, groups):
+    """Refuse what is no convolution, transposed or not, whatever the channels are."""
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.dtype != x.dtype:
-            raise DTypeError(f"conv2d: {name} is {tensor.dtype} and input is {x.dtype}; they must be the same")
+            raise DTypeError(f"{op}: {name} is {tensor.dtype} and input is {x.dtype}; they must be the same")
     if groups < 1:
-        raise ValueError(f"conv2d: non-positive groups is not supported, got {groups}")
+        raise ValueError(f"{op}: non-positive groups is not supported, got {groups}")
     if min(stride) < 1:
-        raise ValueError(f"conv2d: non-positive stride is not supported, got {stride}")
+        raise ValueError(f"{op}: non-positive stride is not supported, got {stride}")
     if min(dilation) < 1:
-        raise ValueError(f"conv2d: dilation should be greater than zero, got {dilation}")
+        raise ValueError(f"{op}: dilation should be greater than zero, got {dilation}")
     if min(padding) < 0:
-        raise ValueError(f"conv2d: negative padding is not supported, got {padding}")
+        raise ValueError(f"{op}: negative padding is not supported, got {padding}")
     if max(*stride, *padding, *dilation) >= 1 << 30:
-        raise ValueError(f"conv2d: stride {stride}, padding {padding} and dilation {dilation} must be below 2^30")
+        raise ValueError(f"{op}: stride {stride}, padding {padding} and dilation {dilation} must be below 2^30")
+
+
+def _check(x, weight, bias, stride, padding, dilation, groups):
+    check_convolution("conv2d", x, weight, bias, stride, padding, dilation, groups)
     out_channels, in_channels = weight.shape[:2]
     if out_channels % groups or out_channels < groups:
         raise ShapeError(f"conv2d: weight has {out_channels} output channels, which groups = {groups} must divide")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import DTypeError, ShapeError
+from ..errors import ShapeError
 from ..tensor import Function, Tensor, dense
-from .conv2d import pair
+from .conv2d import check_convolution, pair
 from .gemm import write_sums
 from .shape import as_image
 
@@ -62,21 +62,9 @@ def _check(x, weight, bias, stride, padding, output_padding, dilation, groups):
     for name, axes, tensor in (("input", "(N, C, H, W)", x), ("weight", "(C, K / groups, R, S)", weight)):
         if tensor.ndim != 4:
             raise ShapeError(f"conv_transpose2d: {name} must have the 4 axes {axes}, got shape {tensor.shape}")
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and tensor.dtype != x.dtype:
-            raise DTypeError(f"conv_transpose2d: {name} is {tensor.dtype} and input is {x.dtype}; they must be the same")
-    if groups < 1:
-        raise ValueError(f"conv_transpose2d: non-positive groups is not supported, got {groups}")
-    if min(stride) < 1:
-        raise ValueError(f"conv_transpose2d: non-positive stride is not supported, got {stride}")
-    if min(dilation) < 1:
-        raise ValueError(f"conv_transpose2d: dilation should be greater than zero, got {dilation}")
-    if min(padding) < 0:
-        raise ValueError(f"conv_transpose2d: negative padding is not supported, got {padding}")
+    check_convolution("conv_transpose2d", x, weight, bias, stride, padding, dilation, groups)
     if min(output_padding) < 0:
         raise ValueError(f"conv_transpose2d: negative output_padding is not supported, got {output_padding}")
-    if max(*stride, *padding, *dilation) >= 1 << 30:
-        raise ValueError(f"conv_transpose2d: stride {stride}, padding {padding} and dilation {dilation} must be below 2^30")
     if any(extra >= max(s, d) for extra, s, d in zip(output_padding, stride, dilation, strict=True)):
         raise ValueError(
             f"conv_transpose2d: output padding must be smaller than either stride or dilation, got output_padding "
