@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import pycnn
 from pycnn import Tensor, nn, ops
-from pycnn.errors import DTypeError, ShapeError
+from pycnn.errors import DTypeError, NotSupported, ShapeError
 
 SHAPES = [  # N, H, W, C, P, Q
     (2, 7, 11, 3, 3, 4), (2, 8, 8, 16, 4, 2), (1, 5, 3, 37, 7, 5), (3, 6, 9, 8, 1, 1), (2, 1, 1, 6, 2, 3), (0, 4, 4, 5, 2, 2),
@@ -80,6 +80,11 @@ def test_max_backward(version, storage):
         dx, dy = arrays_for(sh, storage)
         _, places = reference.adaptive_max_pool2d(integers(dx.shape, storage, 7), sh[4:])
         expected = reference.at_places(dy, places, sh[1:3]) + accumulate * dx.astype(np.float64)
+        overlap = sh[1] % sh[4] or sh[2] % sh[5]
+        if version == "scatter" and dx.itemsize == 2 and overlap:
+            with pytest.raises(NotSupported, match="overlap would be rounded to 16 bits each"):
+                run("adaptive_max_pool2d_backward", version, (*sh, accumulate), storage, dy, places, dx)
+            continue
         run("adaptive_max_pool2d_backward", version, (*sh, accumulate), storage, dy, places, dx)
         assert bits(dx + 0) == bits(expected.astype(dx.dtype) + 0), sh
 

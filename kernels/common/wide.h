@@ -16,6 +16,10 @@ template <class A, int V> struct Wide {
   A lane[V];
   __device__ __forceinline__ A& operator[](int i) { return lane[i]; }
   __device__ __forceinline__ const A& operator[](int i) const { return lane[i]; }
+  __device__ __forceinline__ Wide& operator+=(const Wide& b) {
+    LANES for (int i = 0; i < V; i++) lane[i] += b[i];
+    return *this;
+  }
 };
 
 #define PYCNN_WIDE(op, Result)                                                                           \
@@ -76,6 +80,11 @@ __forceinline__ W where(const Mask& mask, const W& a, const W& b) {
 }
 
 #endif
+
+// How many Wides a thread computes side by side where it walks down a column of pixels: a CPU would wait for each sum, and for
+// memory, if it took the 64 bytes of one at a time. bundled<V>(lanes) is how many make up `lanes` lanes of for_lanes<kBundle * V>.
+inline constexpr int kBundle = PYCNN_CUDA ? 1 : 4;
+template <int V> constexpr int bundled(int lanes) { return lanes > V ? lanes / V : 1; }
 
 // V times the same number.
 template <int V, class A>
@@ -154,6 +163,13 @@ __device__ __forceinline__ void store_wide(const Wide<A, V>& w, T* p) {
   A lanes[V];
   std::memcpy(lanes, &w, sizeof w);
   store_lanes<V>(lanes, p);
+}
+
+// The same for sums, which are added to what is there when accumulating.
+template <class A, int V, class T>
+__device__ __forceinline__ void store_sums(Wide<A, V> sum, T* p, bool accumulate) {
+  if (accumulate) sum = load_wide<A, V>(p) + sum;
+  store_wide<A, V>(sum, p);
 }
 
 }  // namespace pycnn

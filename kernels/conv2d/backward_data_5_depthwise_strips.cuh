@@ -22,12 +22,12 @@ template <int kStride> inline constexpr int kReach = (3 - 1) / kStride;
 // outputs that reach into it exist.
 template <bool kInside, int kStride, int kRows, class A, int V, class T>
 __device__ __forceinline__ void add_gradients(const T* dy, int64_t dy_pitch, int p0, int q0, const ConvShape& sh,
-                                              const LaneVector<A, V> (&tap)[3][3], LaneVector<A, V> (&sum)[kRows][kTileColumns]) {
+                                              const Wide<A, V> (&tap)[3][3], Wide<A, V> (&sum)[kRows][kTileColumns]) {
   UNROLLED for (int i = -kReach<kStride>; i <= (kRows - 1) / kStride; i++) {
     if (!kInside && (p0 + i < 0 || p0 + i >= sh.P)) continue;
     UNROLLED for (int j = -kReach<kStride>; j <= (kTileColumns - 1) / kStride; j++) {
       if (!kInside && (q0 + j < 0 || q0 + j >= sh.Q)) continue;
-      const auto value = widen_lanes<A, V>(dy + (int64_t(p0 + i) * sh.Q + q0 + j) * dy_pitch);
+      const auto value = load_wide<A, V>(dy + (int64_t(p0 + i) * sh.Q + q0 + j) * dy_pitch);
       UNROLLED for (int a = 0; a < kRows; a++) {
         UNROLLED for (int b = 0; b < kTileColumns; b++) {
           const int r = a - i * kStride, s = b - j * kStride;
@@ -60,8 +60,8 @@ __global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, cons
                         q0 + (kTileColumns - 1) / kStride < sh.Q;
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      const LaneVector<A, V> first = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
-      LaneVector<A, V> tap[3][3], sum[kRows][kTileColumns];
+      const Wide<A, V> first = bias ? load_wide<A, V>(bias + c) : Wide<A, V>{};
+      Wide<A, V> tap[3][3], sum[kRows][kTileColumns];
       load_taps<A, V>(taps + c, sh.C, tap);
       UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kTileColumns; b++) sum[a][b] = first;
       if (inside) add_gradients<true, kStride, kRows, A, V>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
@@ -95,15 +95,15 @@ __global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, 
     const Outputs over_w(w, int(sh.S), stride_w, dilation_w, int(sh.Q));
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      LaneVector<A, V> sum = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
+      Wide<A, V> sum = bias ? load_wide<A, V>(bias + c) : Wide<A, V>{};
       for (int p = over_h.begin; p < over_h.end; p++) {
         const int r = (h - p * stride_h) / dilation_h;
         if (r * dilation_h != h - p * stride_h) continue;  // between two taps
         for (int q = over_w.begin; q < over_w.end; q++) {
           const int s = (w - q * stride_w) / dilation_w;
           if (s * dilation_w != w - q * stride_w) continue;
-          const auto value = widen_lanes<A, V>(dy + (int64_t(p) * sh.Q + q) * dy_pitch + c);
-          sum += value * widen_lanes<A, V>(taps + (r * sh.S + s) * sh.C + c);
+          const auto value = load_wide<A, V>(dy + (int64_t(p) * sh.Q + q) * dy_pitch + c);
+          sum += value * load_wide<A, V>(taps + (r * sh.S + s) * sh.C + c);
         }
       }
       store_sums<A, V>(sum, dx + (part.row * sh.W + column) * dx_pitch + c, sh.accumulate);

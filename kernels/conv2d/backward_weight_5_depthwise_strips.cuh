@@ -21,20 +21,20 @@ namespace pycnn {
 // sum[r][s] += the products of the tile of outputs at (p, q). With kInside all of it and all its taps exist.
 template <bool kInside, int kStride, int kRows, class A, int V, class T>
 __device__ __forceinline__ void add_tile(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch, int p, int q, int p_end,
-                                         const ConvShape& sh, LaneVector<A, V> (&sum)[3][3]) {
+                                         const ConvShape& sh, Wide<A, V> (&sum)[3][3]) {
   const int h0 = p * kStride - int(sh.pad_h), w0 = q * kStride - int(sh.pad_w);
-  LaneVector<A, V> gradient[kRows][kTileColumns];
+  Wide<A, V> gradient[kRows][kTileColumns];
   UNROLLED for (int a = 0; a < kRows; a++) {
     UNROLLED for (int b = 0; b < kTileColumns; b++) {
       if (!kInside && (p + a >= p_end || q + b >= sh.Q)) continue;
-      gradient[a][b] = widen_lanes<A, V>(dy + (int64_t(p + a) * sh.Q + q + b) * dy_pitch);
+      gradient[a][b] = load_wide<A, V>(dy + (int64_t(p + a) * sh.Q + q + b) * dy_pitch);
     }
   }
   UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
     if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;  // padding contributes zero
     UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
       if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;
-      const auto value = widen_lanes<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
+      const auto value = load_wide<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
       UNROLLED for (int a = 0; a < kRows; a++) {
         UNROLLED for (int b = 0; b < kTileColumns; b++) {
           const int r = i - a * kStride, s = j - b * kStride;
@@ -86,7 +86,7 @@ __global__ void conv2d_backward_weight_kernel5(const T* dy, int64_t dy_pitch, co
 #if PYCNN_CUDA
   for_strips<kMaxV>(c_begin, c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    LaneVector<A, V> sum[3][3] = {};
+    Wide<A, V> sum[3][3] = {};
     for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside) {
       add(lanes, c, dy_image, x_image, p, q, p_end, inside, sum);
     });
@@ -98,7 +98,7 @@ __global__ void conv2d_backward_weight_kernel5(const T* dy, int64_t dy_pitch, co
   for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside) {
     for_strips<kMaxV>(c_begin, c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      LaneVector<A, V> sum[3][3];
+      Wide<A, V> sum[3][3];
       load_taps<A, V>(partial + c, sh.C, sum);
       add(lanes, c, dy_image, x_image, p, q, p_end, inside, sum);
       store_taps<A, V>(sum, partial + c, sh.C);
@@ -120,15 +120,15 @@ __global__ void conv2d_backward_weight_any_kernel5(const T* dy, int64_t dy_pitch
 
   for_strips<kMaxV>(channels.begin(part), channels.begin(part + 1), [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    LaneVector<A, V> sum = {};
+    Wide<A, V> sum = {};
     for (int64_t line = pieces.begin(piece); line < pieces.begin(piece + 1); line++) {
       const int64_t h = line % sh.P * sh.stride_h - sh.pad_h + r * sh.dilation_h;
       if (h < 0 || h >= sh.H) continue;  // padding contributes zero
       for (int q = 0; q < sh.Q; q++) {
         const int64_t w = q * sh.stride_w - sh.pad_w + s * sh.dilation_w;
         if (w < 0 || w >= sh.W) continue;
-        const auto value = widen_lanes<A, V>(x + ((line / sh.P * sh.H + h) * sh.W + w) * x_pitch + c);
-        sum += value * widen_lanes<A, V>(dy + (line * sh.Q + q) * dy_pitch + c);
+        const auto value = load_wide<A, V>(x + ((line / sh.P * sh.H + h) * sh.W + w) * x_pitch + c);
+        sum += value * load_wide<A, V>(dy + (line * sh.Q + q) * dy_pitch + c);
       }
     }
     store_sums<A, V>(sum, partial + (piece * taps + tap) * sh.C + c, false);

@@ -1,9 +1,9 @@
 // What the depthwise versions share: every channel has filters of its own (groups = C), so nothing is summed over channels and
 // each pass moves more bytes than a GPU or CPU takes to multiply them.
 #pragma once
-#include "../common/lane_vector.h"
 #include "../common/row_parts.h"
 #include "../common/strip.h"
+#include "../common/wide.h"
 #include "conv2d.h"
 #include "line_pieces.h"
 #if !PYCNN_CUDA
@@ -69,12 +69,12 @@ __device__ __forceinline__ void for_strips(int begin, int end, const Body& body)
 }
 
 template <class A, int V>
-__device__ __forceinline__ void load_taps(const A* taps, int64_t C, LaneVector<A, V> (&tap)[3][3]) {
-  UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++) tap[r][s] = widen_lanes<A, V>(taps + (r * 3 + s) * C);
+__device__ __forceinline__ void load_taps(const A* taps, int64_t C, Wide<A, V> (&tap)[3][3]) {
+  UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++) tap[r][s] = load_wide<A, V>(taps + (r * 3 + s) * C);
 }
 
 template <class A, int V>
-__device__ __forceinline__ void store_taps(const LaneVector<A, V> (&tap)[3][3], A* taps, int64_t C) {
+__device__ __forceinline__ void store_taps(const Wide<A, V> (&tap)[3][3], A* taps, int64_t C) {
   UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++)
       store_sums<A, V>(tap[r][s], taps + (r * 3 + s) * C, false);
 }

@@ -16,12 +16,12 @@ namespace pycnn {
 // sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x. With kInside no tap is outside.
 template <bool kInside, int kStride, int kRows, class A, int V, class T>
 __device__ __forceinline__ void add_products(const T* x, int64_t x_pitch, int h0, int w0, const ConvShape& sh,
-                                             const LaneVector<A, V> (&tap)[3][3], LaneVector<A, V> (&sum)[kRows][kTileColumns]) {
+                                             const Wide<A, V> (&tap)[3][3], Wide<A, V> (&sum)[kRows][kTileColumns]) {
   UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
     if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;  // padding contributes zero
     UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
       if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;
-      const auto value = widen_lanes<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
+      const auto value = load_wide<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
       UNROLLED for (int a = 0; a < kRows; a++) {
         UNROLLED for (int b = 0; b < kTileColumns; b++) {
           const int r = i - a * kStride, s = j - b * kStride;
@@ -52,8 +52,8 @@ __global__ void conv2d_forward_kernel5(const T* x, int64_t x_pitch, const Accumu
     const bool inside = h0 >= 0 && h_end <= sh.H && w0 >= 0 && w_end <= sh.W;
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      const LaneVector<A, V> first = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
-      LaneVector<A, V> tap[3][3], sum[kRows][kTileColumns];
+      const Wide<A, V> first = bias ? load_wide<A, V>(bias + c) : Wide<A, V>{};
+      Wide<A, V> tap[3][3], sum[kRows][kTileColumns];
       load_taps<A, V>(taps + c, sh.C, tap);
       UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kTileColumns; b++) sum[a][b] = first;
 
@@ -84,15 +84,15 @@ __global__ void conv2d_forward_any_kernel5(const T* x, int64_t x_pitch, const Ac
     const int w0 = int(q * sh.stride_w - sh.pad_w);
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
-      LaneVector<A, V> sum = bias ? widen_lanes<A, V>(bias + c) : LaneVector<A, V>{};
+      Wide<A, V> sum = bias ? load_wide<A, V>(bias + c) : Wide<A, V>{};
       for (int r = 0; r < sh.R; r++) {
         const int h = h0 + r * dilation_h;
         if (h < 0 || h >= sh.H) continue;  // padding contributes zero
         for (int s = 0; s < sh.S; s++) {
           const int w = w0 + s * dilation_w;
           if (w < 0 || w >= sh.W) continue;
-          const auto value = widen_lanes<A, V>(x + (int64_t(h) * sh.W + w) * x_pitch + c);
-          sum += value * widen_lanes<A, V>(taps + (r * sh.S + s) * sh.C + c);
+          const auto value = load_wide<A, V>(x + (int64_t(h) * sh.W + w) * x_pitch + c);
+          sum += value * load_wide<A, V>(taps + (r * sh.S + s) * sh.C + c);
         }
       }
       store_sums<A, V>(sum, y + (part.row * sh.Q + q) * y_pitch + c, sh.accumulate);

@@ -69,7 +69,10 @@ Signature MaxUnpool2dBackward::signature(const UnpoolShape& sh, DType t) {
 Preference AdaptiveAvgPool2dForward::prefer(const AdaptivePoolShape&, const Request&) { return {"vectorized", "plain"}; }
 Preference AdaptiveAvgPool2dBackward::prefer(const AdaptivePoolShape&, const Request&) { return {"vectorized", "plain"}; }
 Preference AdaptiveMaxPool2dForward::prefer(const AdaptivePoolShape&, const Request&) { return {"vectorized", "plain"}; }
-Preference AdaptiveMaxPool2dBackward::prefer(const AdaptivePoolShape&, const Request&) { return {"vectorized", "plain"}; }
+Preference AdaptiveMaxPool2dBackward::prefer(const AdaptivePoolShape&, const Request& request) {
+  if (request.cuda) return {"vectorized", "plain"};
+  return {"scatter", "vectorized", "plain"};
+}
 Preference MaxUnpool2dForward::prefer(const UnpoolShape&, const Request& request) {
   if (request.cuda) return {"winners", "strips", "plain"};
   return {"strips", "plain"};

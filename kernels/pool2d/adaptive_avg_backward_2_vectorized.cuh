@@ -25,11 +25,14 @@ __global__ void adaptive_avg_pool2d_backward_kernel2(const T* dy, T* dx, Adaptiv
   const Span rows = share(part.row % sh.H, sh.H, sh.P);
   const T* image = dy + part.row / sh.H * sh.P * sh.Q * dy_pitch;
 
+  auto scale_of = [&](int64_t p, int64_t q) { return A(1) / A(share(p, sh.P, sh.H).size() * share(q, sh.Q, sh.W).size()); };
+  Span columns = {-1, -1};
+  A scale_of_first = 0;  // most pixels have one window, and share it with the pixel before
   for (int w = part.begin; w < part.end; w++) {
-    const Span columns = share(w, sh.W, sh.Q);
+    const int64_t q_before = columns.begin;
+    columns = share(w, sh.W, sh.Q);
+    if (columns.begin != q_before) scale_of_first = scale_of(rows.begin, columns.begin);
     T* pixel = dx + (part.row * sh.W + w) * dx_pitch;
-    auto scale_of = [&](int64_t p, int64_t q) { return A(1) / A(share(p, sh.P, sh.H).size() * share(q, sh.Q, sh.W).size()); };
-    const A scale_of_first = scale_of(rows.begin, columns.begin);  // most pixels have one window
     for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
       auto sum = wide<V>(A(0));
@@ -39,8 +42,7 @@ __global__ void adaptive_avg_pool2d_backward_kernel2(const T* dy, T* dx, Adaptiv
           sum = sum + load_wide<A, V>(image + (p * sh.Q + q) * dy_pitch + c) * scale;
         }
       }
-      if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;
-      store_wide<A, V>(sum, pixel + c);
+      store_sums<A, V>(sum, pixel + c, sh.accumulate);
     });
   }
 }

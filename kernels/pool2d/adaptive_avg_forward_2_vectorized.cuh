@@ -10,6 +10,7 @@ Next      -
 Storage   float half bfloat16 double
 */
 #include "../common/row_parts.h"
+#include "../common/strip.h"
 #include "../common/wide.h"
 #include "adaptive.h"
 
@@ -27,16 +28,18 @@ __global__ void adaptive_avg_pool2d_forward_kernel2(const T* x, T* y, AdaptivePo
 
   for (int q = part.begin; q < part.end; q++) {
     const Span columns = share(q, sh.Q, sh.W);
-    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int V = decltype(lanes)::value;
-      auto sum = wide<V>(A(0));
+    for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      Wide<A, V> sum[count] = {};
       for (int64_t h = rows.begin; h < rows.end; h++) {
-        auto row = wide<V>(A(0));
+        Wide<A, V> row[count] = {};
         const T* pixel = image + (h * sh.W + columns.begin) * x_pitch + c;
-        for (int64_t w = columns.begin; w < columns.end; w++, pixel += x_pitch) row = row + load_wide<A, V>(pixel);
-        sum = sum + row;
+        for (int64_t w = columns.begin; w < columns.end; w++, pixel += x_pitch)
+          UNROLLED for (int i = 0; i < count; i++) row[i] += load_wide<A, V>(pixel + i * V);
+        UNROLLED for (int i = 0; i < count; i++) sum[i] += row[i];
       }
-      store_wide<A, V>(sum / A(rows.size() * columns.size()), y + (part.row * sh.Q + q) * y_pitch + c);
+      T* to = y + (part.row * sh.Q + q) * y_pitch + c;
+      UNROLLED for (int i = 0; i < count; i++) store_wide<A, V>(sum[i] / A(rows.size() * columns.size()), to + i * V);
     });
   }
 }

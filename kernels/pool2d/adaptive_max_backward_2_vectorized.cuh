@@ -5,7 +5,7 @@ Math      dx[n,h,w,c] = sum of dy[n,p,q,c] over the windows p,q with indices[n,p
 Memory    dy, indices: N,P,Q,C   dx: N,H,W,C   (c contiguous)
 Threads   V channels of up to 4 pixels next to each other, c fastest; sums in the order p, q: the same bits every time
 Limit     memory: dx is written once, dy and indices come from L1 and L2
-Next      -
+Next      adaptive_max_backward_3_scatter.cuh reads an index once for several pixels
 Storage   float half bfloat16 double
 */
 #include "../common/row_parts.h"
@@ -38,8 +38,7 @@ __global__ void adaptive_max_pool2d_backward_kernel2(const T* dy, const int64_t*
           sum = where(here, sum + load_wide<A, V>(dy + output * dy_pitch + c), sum);
         }
       }
-      if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;
-      store_wide<A, V>(sum, pixel + c);
+      store_sums<A, V>(sum, pixel + c, sh.accumulate);
     });
   }
 }

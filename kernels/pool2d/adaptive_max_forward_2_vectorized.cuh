@@ -9,6 +9,7 @@ Next      -
 Storage   float half bfloat16 double
 */
 #include "../common/row_parts.h"
+#include "../common/strip.h"
 #include "../common/wide.h"
 #include "adaptive.h"
 
@@ -28,21 +29,30 @@ __global__ void adaptive_max_pool2d_forward_kernel2(const T* x, T* y, int64_t* i
   for (int q = part.begin; q < part.end; q++) {
     const Span columns = share(q, sh.Q, sh.W);
     const int64_t output = part.row * sh.Q + q;
-    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int V = decltype(lanes)::value;
-      auto best = wide<V>(A(-INFINITY));
-      auto place = wide<V>(Place(rows.begin * sh.W + columns.begin));  // what a window of -inf names
+    for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      Wide<A, V> best[count];
+      Wide<Place, V> place[count];
+      UNROLLED for (int i = 0; i < count; i++) {
+        best[i] = wide<V>(A(-INFINITY));
+        place[i] = wide<V>(Place(rows.begin * sh.W + columns.begin));  // what a window of -inf names
+      }
       for (int64_t h = rows.begin; h < rows.end; h++) {
         const T* pixel = image + (h * sh.W + columns.begin) * x_pitch + c;
         for (int64_t w = columns.begin; w < columns.end; w++, pixel += x_pitch) {
-          const auto value = load_wide<A, V>(pixel);
-          const auto larger = (value > best) | (value != value);
-          best = where(larger, value, best);
-          place = where(larger, wide<V>(Place(h * sh.W + w)), place);
+          const auto here = wide<V>(Place(h * sh.W + w));
+          UNROLLED for (int i = 0; i < count; i++) {
+            const auto value = load_wide<A, V>(pixel + i * V);
+            const auto larger = (value > best[i]) | (value != value);
+            best[i] = where(larger, value, best[i]);
+            place[i] = where(larger, here, place[i]);
+          }
         }
       }
-      store_wide<A, V>(best, y + output * y_pitch + c);
-      if (indices) store_wide<Place, V>(place, indices + output * sh.C + c);
+      UNROLLED for (int i = 0; i < count; i++) {
+        store_wide<A, V>(best[i], y + output * y_pitch + c + i * V);
+        if (indices) store_wide<Place, V>(place[i], indices + output * sh.C + c + i * V);
+      }
     });
   }
 }

@@ -37,8 +37,7 @@ __global__ void avg_pool2d_backward_kernel2(const T* dy, T* dx, AvgPoolShape sh,
           sum = sum + load_wide<A, V>(dy + ((image + p) * sh.Q + q) * dy_pitch + c) * scale;
         }
       }
-      if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;
-      store_wide<A, V>(sum, pixel + c);
+      store_sums<A, V>(sum, pixel + c, sh.accumulate);
     });
   }
 }

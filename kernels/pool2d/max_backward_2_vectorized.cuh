@@ -46,8 +46,7 @@ __global__ void max_pool2d_backward_kernel2(const T* dy, const uint8_t* argmax, 
           sum = where(tap == A(r * int(sh.S) + s), sum + gradient, sum);
         }
       }
-      if (sh.accumulate) sum = load_wide<A, V>(pixel + c) + sum;
-      store_wide<A, V>(sum, pixel + c);
+      store_sums<A, V>(sum, pixel + c, sh.accumulate);
     });
   }
 }

@@ -31,8 +31,7 @@ __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, 
   T* to = dx + (part.row * sh.W + part.begin) * dx_pitch;
 
   A kept_rows[kKept];  // weights of the first output rows
-  for (int i = 0; i < kKept; i++)
-    if (p_begin + i < p_end) kept_rows[i] = rows.weight(p_begin + i, h);
+  for (int i = 0; i < kKept && p_begin + i < p_end; i++) kept_rows[i] = rows.weight(p_begin + i, h);
 
   int q_begin = columns.begin(part.begin), q_end = columns.end(part.begin);
   for (int w = part.begin; w < part.end; w++, to += dx_pitch) {
@@ -41,27 +40,20 @@ __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, 
     while (q_end < sh.Q && columns[q_end].first <= w) q_end++;
 
     A kept[kKept];  // weights of the first outputs along the row
-    for (int i = 0; i < kKept; i++)
-      if (q_begin + i < q_end) kept[i] = columns.weight(q_begin + i, w);
+    for (int i = 0; i < kKept && q_begin + i < q_end; i++) kept[i] = columns.weight(q_begin + i, w);
 
-    for_lanes<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int V = decltype(lanes)::value;
-      A sum[V];
-      LANES for (int i = 0; i < V; i++) sum[i] = 0;
+    for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      Wide<A, V> sum[count] = {};
       for (int p = p_begin; p < p_end; p++) {
         const A of_row = p - p_begin < kKept ? kept_rows[p - p_begin] : rows.weight(p, h);
         const T* from = image + (int64_t(p) * sh.Q + q_begin) * dy_pitch + c;
         for (int q = q_begin; q < q_end; q++, from += dy_pitch) {
           const A weight = of_row * (q - q_begin < kKept ? kept[q - q_begin] : columns.weight(q, w));
-          const auto gradient = values_at<V>(from);
-          LANES for (int i = 0; i < V; i++) sum[i] += weight * A(gradient[i]);
+          UNROLLED for (int i = 0; i < count; i++) sum[i] += load_wide<A, V>(from + i * V) * weight;
         }
       }
-      if (sh.accumulate) {
-        const auto old = load_lanes<V>(to + c);
-        LANES for (int i = 0; i < V; i++) sum[i] = A(old[i]) + sum[i];
-      }
-      store_lanes<V>(sum, to + c);
+      UNROLLED for (int i = 0; i < count; i++) store_sums<A, V>(sum[i], to + c + i * V, sh.accumulate);
     });
   }
 }
