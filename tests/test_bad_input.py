@@ -18,6 +18,8 @@ def zeros(*shape, dtype=np.float32, **options):
 
 X = lambda: zeros(2, 4, 7, 8)
 W = lambda: zeros(6, 4, 3, 3)
+INTEGERS = lambda: zeros(2, 4, 7, 8, dtype=np.int64, layout="image")
+PLACES = lambda *numbers: Tensor(np.array(numbers, np.int64).reshape(1, 1, 1, -1))
 LOGITS = lambda: zeros(5, 3)
 LABELS = np.array([0, 1, 2, 0, 1])
 
@@ -88,6 +90,26 @@ TABLE = {
     "max_pool2d: three axes": (lambda: ops.max_pool2d(zeros(4, 7, 8), 3), ShapeError, "4 axes"),
     "avg_pool2d: divisor 0": (lambda: ops.avg_pool2d(X(), 3, divisor_override=0), ValueError, "divisor must be not zero"),
     "avg_pool2d: padding beyond half the kernel": (lambda: ops.avg_pool2d(X(), 2, padding=2), ValueError, "at most half"),
+    "adaptive_avg_pool2d: negative size": (
+        lambda: ops.adaptive_avg_pool2d(X(), -1), ValueError, "output_size must be at least 1 along each axis, got -1"),
+    "adaptive_avg_pool2d: three sizes": (
+        lambda: ops.adaptive_avg_pool2d(X(), (1, 2, 3)), ValueError, r"output_size must be one integer .* got \(1, 2, 3\)"),
+    "adaptive_avg_pool2d: integers": (lambda: ops.adaptive_avg_pool2d(INTEGERS(), 2), NotSupported, "not built for int64"),
+    "adaptive_max_pool2d: negative width": (
+        lambda: ops.adaptive_max_pool2d(X(), (2, -3)), ValueError, r"output_size must be at least 1 .* got \(2, -3\)"),
+    "adaptive_max_pool2d: integers": (lambda: ops.adaptive_max_pool2d(INTEGERS(), 2), NotSupported, "not built for int64"),
+    "adaptive_max_pool2d: three axes": (lambda: ops.adaptive_max_pool2d(zeros(4, 7, 8), 2), ShapeError, "4 axes"),
+    "max_unpool2d: an index beyond the output": (
+        lambda: ops.max_unpool2d(zeros(1, 1, 1, 2), PLACES(7, 8), 2), ShapeError,
+        r"indices\[0, 0, 0, 1\] is 8, but an output of 2 x 4 has the places 0 to 7"),
+    "max_unpool2d: a negative index": (
+        lambda: ops.max_unpool2d(zeros(1, 1, 1, 1), PLACES(-1), 2), ShapeError, r"indices\[0, 0, 0, 0\] is -1"),
+    "max_unpool2d: indices of another shape": (
+        lambda: ops.max_unpool2d(zeros(1, 1, 2, 2), PLACES(0), 2), ShapeError, r"must have the input's \(1, 1, 2, 2\)"),
+    "max_unpool2d: float indices": (
+        lambda: ops.max_unpool2d(zeros(1, 1, 1, 1), zeros(1, 1, 1, 1), 2), DTypeError, "indices must be int64, got float32"),
+    "max_unpool2d: an output_size out of reach": (
+        lambda: ops.max_unpool2d(zeros(1, 1, 1, 1), PLACES(0), 2, output_size=(9, 9)), ValueError, "between 1 and 3"),
     # ---- gemm ----
     "linear: other features": (lambda: ops.linear(zeros(3, 5), zeros(4, 6)), ShapeError, "in_features = 6"),
     "linear: bias of another length": (lambda: ops.linear(zeros(3, 5), zeros(4, 5), zeros(5)), ShapeError, r"must be \(4,\)"),
@@ -107,6 +129,31 @@ TABLE = {
     "batch_norm: no running statistics in evaluation": (
         lambda: ops.batch_norm(X(), None, None), ValueError, "running_mean and running_var are needed"),
     "batch_norm: three axes": (lambda: ops.batch_norm(zeros(2, 4, 7), None, None, training=True), ShapeError, "N, C, H, W"),
+    "local_response_norm: size 0": (
+        lambda: ops.local_response_norm(X(), 0), ValueError, "size must be at least 1, got 0"),
+    "local_response_norm: a size that is no integer": (
+        lambda: ops.local_response_norm(X(), 1.5), ValueError, "size must be an integer, got 1.5"),
+    "local_response_norm: an even size of the paper's": (
+        lambda: ops.local_response_norm(X(), 4, convention="paper"), ValueError, "size must be odd in convention 'paper', got 4"),
+    "local_response_norm: one axis": (lambda: ops.local_response_norm(zeros(4), 3), ShapeError, r"\(N, C, H, W\) or \(N, C\)"),
+    "local_response_norm: integers": (lambda: ops.local_response_norm(INTEGERS(), 3), NotSupported, "not built for int64"),
+    "normalize: no such axis": (lambda: ops.normalize(X(), dim=4), ShapeError, "dim 4 is not between -4 and 3"),
+    "normalize: another norm": (lambda: ops.normalize(X(), p=1), NotSupported, "p = 2, is supported, got p = 1"),
+    "l2_normalize: negative eps": (lambda: ops.l2_normalize(X(), eps=-1), ValueError, "eps must not be negative, got -1"),
+    "l2_normalize: integers": (lambda: ops.l2_normalize(INTEGERS()), NotSupported, "not built for int64"),
+    # ---- resample ----
+    "interpolate: size and scale_factor": (
+        lambda: ops.interpolate(X(), 4, 2.0), ValueError, "exactly one of size and scale_factor must be given, got 4 and 2.0"),
+    "interpolate: neither": (lambda: ops.interpolate(X()), ValueError, "exactly one of .* got None and None"),
+    "interpolate: align_corners with nearest": (
+        lambda: ops.interpolate(X(), 4, align_corners=True), ValueError, "align_corners can only be set with mode 'bilinear'"),
+    "interpolate: unknown mode": (
+        lambda: ops.interpolate(X(), 4, mode="bicubic"), NotSupported, "mode 'bicubic' is not supported"),
+    "interpolate: size 0": (lambda: ops.interpolate(X(), 0), ShapeError, r"must not be empty, .* \(P, Q\) = \(0, 0\)"),
+    "interpolate: negative scale_factor": (
+        lambda: ops.interpolate(X(), scale_factor=-2), ValueError, "scale_factor must be positive, got -2"),
+    "interpolate: three axes": (lambda: ops.interpolate(zeros(4, 7, 8), 4), ShapeError, "4 axes"),
+    "interpolate: integers": (lambda: ops.interpolate(INTEGERS(), 4), NotSupported, "not built for int64"),
     # ---- softmax and losses ----
     "softmax: no such axis": (lambda: ops.softmax(LOGITS(), 2), ShapeError, "dim 2 is not between -2 and 1"),
     "cross_entropy: another batch": (
@@ -132,6 +179,26 @@ TABLE = {
     "transpose: no such axis": (lambda: zeros(3, 4).transpose(0, 2), ShapeError, "dim 2 is not between"),
     "permute: an axis twice": (lambda: zeros(3, 4).permute(0, 0), ShapeError, "must name each of the 2 axes"),
     "flatten: axes in the wrong order": (lambda: ops.flatten(X(), 2, 1), ShapeError, "start_dim 2 comes after end_dim 1"),
+    "cat: nothing": (lambda: ops.cat([]), ValueError, "at least one Tensor, got none"),
+    "cat: other extents": (
+        lambda: ops.cat([X(), zeros(2, 4, 6, 8)], 1), ShapeError, r"input 1 has shape \(2, 4, 6, 8\) .* only axis 1 may differ"),
+    "cat: types": (
+        lambda: ops.cat([X(), zeros(2, 4, 7, 8, dtype=np.float64)], 1), DTypeError, "input 1 is float64 and input 0 is float32"),
+    "cat: no such axis": (lambda: ops.cat([X(), X()], 4), ShapeError, "dim 4 is not between -4 and 3"),
+    "split: parts of 0": (lambda: ops.split(X(), 0, 1), ValueError, "split_size must be positive, got 0"),
+    "split: sizes that miss the extent": (lambda: ops.split(X(), [1, 2], 1), ShapeError, r"\[1, 2\] must add up to 4"),
+    "split: a negative size": (lambda: ops.split(X(), [5, -1], 1), ValueError, r"must not be negative, got \[5, -1\]"),
+    "narrow: beyond the end": (lambda: ops.narrow(X(), 1, 3, 2), ShapeError, "start 3 and length 2 do not fit axis 1"),
+    "narrow: negative length": (lambda: ops.narrow(X(), 1, 0, -1), ShapeError, "length -1 do not fit"),
+    "pad: an odd number of numbers": (lambda: ops.pad(X(), (1, 1, 1)), ValueError, r"got 3 numbers \[1, 1, 1\]"),
+    "pad: too many pairs": (lambda: ops.pad(X(), (1,) * 10), ShapeError, "5 pairs of numbers are too many"),
+    "pad: no integers": (lambda: ops.pad(X(), (1.5, 0)), ValueError, r"pairs of integers .* got \(1.5, 0\)"),
+    "pad: nothing left": (lambda: ops.pad(X(), (-9, 0)), ShapeError, r"\[-9, 0\] leaves shape \(2, 4, 7, -1\)"),
+    "pad: unknown mode": (lambda: ops.pad(X(), (1, 1), mode="reflect"), NotSupported, "mode 'reflect' is not supported"),
+    "crop: negative height": (lambda: ops.crop(X(), 0, 0, -1, 2), ShapeError, "a rectangle of -1 x 2 cannot be taken"),
+    "channel_shuffle: groups that do not divide": (
+        lambda: ops.channel_shuffle(X(), 3), ShapeError, r"C a multiple of groups = 3, got \(2, 4, 7, 8\)"),
+    "channel_shuffle: groups 0": (lambda: ops.channel_shuffle(X(), 0), ValueError, "groups must be at least 1, got 0"),
     "sum: an axis twice": (lambda: zeros(3, 4).sum((0, -2)), ShapeError, "names an axis twice"),
     "sum: no such axis": (lambda: zeros(3, 4).sum(2), ShapeError, "dim 2 is not between"),
     "max: an empty axis": (lambda: zeros(3, 0).max(1), ShapeError, "max"),

@@ -67,6 +67,8 @@ def local_response_norm(
         raise ShapeError(f"local_response_norm: input must be (N, C, H, W) or (N, C), got shape {input.shape}")
     if convention not in CONVENTIONS:
         raise ValueError(f"local_response_norm: convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
+    if not hasattr(size, "__index__"):
+        raise ValueError(f"local_response_norm: size must be an integer, got {size!r}")
     size = operator.index(size)
     if size < 1:
         raise ValueError(f"local_response_norm: size must be at least 1, got {size}")

@@ -224,12 +224,15 @@ def pad(input: Tensor, pad, mode: str = "constant", value=None) -> Tensor:
         mode: "constant".
 
     Raises:
-        ValueError: `pad` is no list of pairs.
+        ValueError: `pad` is no list of pairs of integers.
         ShapeError: there are more pairs than axes, or nothing would be left of an axis.
         NotSupported: another mode.
         DTypeError: uint8, which is not copied in parts.
     """
-    numbers = [operator.index(number) for number in pad]
+    try:
+        numbers = [operator.index(number) for number in pad]
+    except TypeError:
+        raise ValueError(f"pad: pad must be pairs of integers (before, after), got {pad!r}") from None
     if mode != "constant":
         raise NotSupported(f"pad: mode {mode!r} is not supported, only 'constant'")
     if len(numbers) % 2:
