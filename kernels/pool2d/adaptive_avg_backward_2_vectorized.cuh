@@ -10,6 +10,7 @@ Next      -
 Storage   float half bfloat16 double
 */
 #include "../common/row_parts.h"
+#include "../common/strip.h"
 #include "../common/wide.h"
 #include "adaptive.h"
 
@@ -33,16 +34,17 @@ __global__ void adaptive_avg_pool2d_backward_kernel2(const T* dy, T* dx, Adaptiv
     columns = share(w, sh.W, sh.Q);
     if (columns.begin != q_before) scale_of_first = scale_of(rows.begin, columns.begin);
     T* pixel = dx + (part.row * sh.W + w) * dx_pitch;
-    for_lanes<kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int V = decltype(lanes)::value;
-      auto sum = wide<V>(A(0));
+    for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
+      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      Wide<A, V> sum[count] = {};
       for (int64_t p = rows.begin; p < rows.end; p++) {
         for (int64_t q = columns.begin; q < columns.end; q++) {
           const A scale = p == rows.begin && q == columns.begin ? scale_of_first : scale_of(p, q);
-          sum = sum + load_wide<A, V>(image + (p * sh.Q + q) * dy_pitch + c) * scale;
+          const T* from = image + (p * sh.Q + q) * dy_pitch + c;
+          UNROLLED for (int i = 0; i < count; i++) sum[i] += load_wide<A, V>(from + i * V) * scale;
         }
       }
-      store_sums<A, V>(sum, pixel + c, sh.accumulate);
+      UNROLLED for (int i = 0; i < count; i++) store_sums<A, V>(sum[i], pixel + c + i * V, sh.accumulate);
     });
   }
 }
