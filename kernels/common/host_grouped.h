@@ -12,17 +12,27 @@ inline constexpr int kLanePixels = kTileRows + 2;  // pixels of a tile of one ve
 inline constexpr int kMaxGroupedTaps = 16;         // along one axis
 template <class T> inline constexpr int kLineBuffer = 32768 / sizeof(T);
 
+// One axis of the images and filters.
+struct GroupedAxis {
+  int64_t taps, stride, pad, dilation;
+  int64_t in;                // pixels of the input
+  int64_t pixels;            // output pixels i < pixels are computed
+  int64_t out, first, step;  // and lie at first + step * i of `out`
+
+  int64_t reach() const { return std::max<int64_t>(0, (taps - 1) * dilation); }  // from the first tap to the last
+};
+
 // A convolution of `images` images, its filters' lanes being channels of `out`.
 template <class T> struct GroupedShape {
   int64_t images, groups, ins, outs;  // channels of one group, as this pass sees them
-  int64_t R, S, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  GroupedAxis h, w;
   const T* in;
-  int64_t in_pitch, H, W;
+  int64_t in_pitch;
   T* out;
-  int64_t out_pitch, P, Q;                                 // pixels (p,q) are computed
-  int64_t out_H, out_W, first_h, first_w, step_h, step_w;  // and lie at first + step * (p,q) of an image of out_H x out_W
+  int64_t out_pitch;
+  const T* in_line(int64_t image, int64_t line) const { return in + (image * h.in + line) * w.in * in_pitch; }
   T* out_pixel(int64_t image, int64_t p, int64_t q) const {
-    return out + ((image * out_H + first_h + p * step_h) * out_W + first_w + q * step_w) * out_pitch;
+    return out + ((image * h.out + h.first + p * h.step) * w.out + w.first + q * w.step) * out_pitch;
   }
 };
 
@@ -70,12 +80,6 @@ template <int G, int c, class T, int... i> Vec<T> spread(Vec<T> x, std::integer_
 template <int G, class T, int... c>
 void add_spread(Vec<T> x, const Vec<T>* weight, Vec<T>& sum, std::integer_sequence<int, c...>) {
   ((sum += spread<G, c, T>(x, std::make_integer_sequence<int, kLanes<T>>{}) * weight[c]), ...);
-}
-
-// sum[c] += the c-th channel of each lane's group * gradient, for the c given.
-template <int G, class T, int... c>
-void add_products(Vec<T> x, Vec<T> gradient, Vec<T>* sum, std::integer_sequence<int, c...>) {
-  ((sum[c] += spread<G, c, T>(x, std::make_integer_sequence<int, kLanes<T>>{}) * gradient), ...);
 }
 
 // What a tile of neighbouring output pixels is computed from, and where it goes.
@@ -156,47 +160,48 @@ template <class T> LaneKernel<T> lane_kernel(int64_t pixels, int vectors, int64_
 template <class T>
 void grouped_product(const GroupedShape<T>& g, const T* weight, const T* bias, bool accumulate) {
   constexpr int L = kLanes<T>;
+  const GroupedAxis &h = g.h, &w = g.w;
   const bool shared = shares_vectors<T>(g.ins, g.outs);
   const int vectors = unit_vectors<T>(g.ins, g.outs);
   const int64_t lanes = vectors * L, units = g.groups * g.outs / lanes, width = shared ? L : g.ins;
   const int64_t most = vectors == 2 ? kTileRows : kLanePixels;
   // A band is some lines of one image; a chunk of it as wide as fits into the buffer.
   constexpr int64_t kBand = 8;
-  const int64_t bands = ceil_div(g.P, kBand), reach = std::max<int64_t>(0, (g.S - 1) * g.dilation_w);
-  const int64_t slots = std::max<int64_t>(1, (g.R - 1) * g.dilation_h + 1);
-  const int64_t chunk = std::min(g.Q, std::max(most, (kLineBuffer<T> / (slots * width) - reach - 1) / g.stride_w + 1));
-  const int64_t columns = (chunk - 1) * g.stride_w + reach + 1;
+  const int64_t bands = ceil_div(h.pixels, kBand), slots = h.reach() + 1;
+  const int64_t chunk = std::min(w.pixels, std::max(most, (kLineBuffer<T> / (slots * width) - w.reach() - 1) / w.stride + 1));
+  const int64_t columns = (chunk - 1) * w.stride + w.reach() + 1;
 
-  for_each(g.images * bands * units, 2.0 * g.images * g.P * g.Q * g.groups * g.outs * g.R * g.S * g.ins, [&](int64_t item) {
+  for_each(g.images * bands * units, 2.0 * g.images * h.pixels * w.pixels * g.groups * g.outs * h.taps * w.taps * g.ins,
+           [&](int64_t item) {
     const int64_t unit = item % units, image = item / units / bands, band = item / units % bands;
     const int64_t channel = shared ? unit * L : unit * lanes / g.outs * g.ins;
-    const T* unit_weight = weight + unit * g.R * g.S * g.ins * lanes;
+    const T* unit_weight = weight + unit * h.taps * w.taps * g.ins * lanes;
     alignas(64) T buffer[kLineBuffer<T> + L];
-    for (int64_t q0 = 0; q0 < g.Q; q0 += chunk) {
-      const int64_t pixels = std::min(chunk, g.Q - q0), tiles = ceil_div(pixels, most);
-      const int64_t w0 = q0 * g.stride_w - g.pad_w, used = (pixels - 1) * g.stride_w + reach + 1;
-      int64_t held = -1;  // lines up to this one are in the buffer, line h in slot h % slots
-      for (int64_t p = band * kBand; p < std::min(g.P, (band + 1) * kBand); p++) {
+    for (int64_t q0 = 0; q0 < w.pixels; q0 += chunk) {
+      const int64_t pixels = std::min(chunk, w.pixels - q0), tiles = ceil_div(pixels, most);
+      const int64_t w0 = q0 * w.stride - w.pad, used = (pixels - 1) * w.stride + w.reach() + 1;
+      int64_t held = -1;  // lines up to this one are in the buffer, line `at` in slot at % slots
+      for (int64_t p = band * kBand; p < std::min(h.pixels, (band + 1) * kBand); p++) {
         const T *line[kMaxGroupedTaps], *line_weight[kMaxGroupedTaps];
         int64_t rows = 0;
-        for (int64_t r = 0; r < g.R; r++) {
-          const int64_t h = p * g.stride_h - g.pad_h + r * g.dilation_h;
-          if (h < 0 || h >= g.H) continue;
-          T* slot = buffer + h % slots * columns * width;
-          if (h > held || g.dilation_h > 1) {
-            copy_line(g.in + (image * g.H + h) * g.W * g.in_pitch + channel, g.in_pitch, g.W, w0, used, width, slot);
-            held = h;
+        for (int64_t r = 0; r < h.taps; r++) {
+          const int64_t at = p * h.stride - h.pad + r * h.dilation;
+          if (at < 0 || at >= h.in) continue;
+          T* slot = buffer + at % slots * columns * width;
+          if (at > held || h.dilation > 1) {
+            copy_line(g.in_line(image, at) + channel, g.in_pitch, w.in, w0, used, width, slot);
+            held = at;
           }
           line[rows] = slot;
-          line_weight[rows++] = unit_weight + r * g.S * g.ins * lanes;
+          line_weight[rows++] = unit_weight + r * w.taps * g.ins * lanes;
         }
         for (int64_t t = 0; t < tiles; t++) {
           const int64_t q = t * pixels / tiles, count = (t + 1) * pixels / tiles - q;
-          const T* at[kMaxGroupedTaps];
-          for (int64_t i = 0; i < rows; i++) at[i] = line[i] + q * g.stride_w * width;
+          const T* tile_line[kMaxGroupedTaps];
+          for (int64_t i = 0; i < rows; i++) tile_line[i] = line[i] + q * w.stride * width;
           lane_kernel<T>(count, vectors,
-                         shared ? g.outs : 0)({rows, at, line_weight, g.S, g.ins, g.dilation_w * width, g.stride_w * width,
-                                               g.out_pixel(image, p, q0 + q) + unit * lanes, g.step_w * g.out_pitch,
+                         shared ? g.outs : 0)({rows, tile_line, line_weight, w.taps, g.ins, w.dilation * width, w.stride * width,
+                                               g.out_pixel(image, p, q0 + q) + unit * lanes, w.step * g.out_pitch,
                                                bias ? bias + unit * lanes : nullptr, accumulate});
         }
       }
@@ -229,46 +234,29 @@ void grouped_forward(const ConvShape& sh, Array x, Array weight, Array bias, Arr
   const T* w = weight.as<const T>();
   pack_lanes(sh.K, unit_vectors<T>(C, K) * kLanes<T>, sh.R, sh.S, C, packed, [&](int64_t k) { return w + k * sh.gemm_k(); },
              [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
-  const GroupedShape<T> g{sh.N,
-                          sh.groups,
-                          C,
-                          K,
-                          sh.R,
-                          sh.S,
-                          sh.stride_h,
-                          sh.stride_w,
-                          sh.pad_h,
-                          sh.pad_w,
-                          sh.dilation_h,
-                          sh.dilation_w,
-                          x.as<const T>(),
-                          x.pitch,
-                          sh.H,
-                          sh.W,
-                          y.as<T>(),
-                          y.pitch,
-                          sh.P,
-                          sh.Q,
-                          sh.P,
-                          sh.Q,
-                          0,
-                          0,
-                          1,
-                          1};
+  GroupedShape<T> g;
+  g.images = sh.N, g.groups = sh.groups, g.ins = C, g.outs = K;
+  g.h = {sh.R, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.P, sh.P, 0, 1};
+  g.w = {sh.S, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.Q, sh.Q, 0, 1};
+  g.in = x.as<const T>(), g.in_pitch = x.pitch;
+  g.out = y.as<T>(), g.out_pitch = y.pitch;
   grouped_product(g, packed, bias.as<const T>(), sh.accumulate != 0);
 }
 
 // ---- backward_data ---------------------------------------------------------------------------------------------
 
-// Along one axis the pixels first + stride * i of dx, i < pixels, see the taps last - step * j of dy at i - pad + dilation * j.
-struct LaneClass {
-  int64_t first, pixels, taps, last, step, pad, dilation;
-  LaneClass(int64_t a, int64_t stride, int64_t padding, int64_t spread, int64_t extent, int64_t filter) {
-    first = ((a - padding) % stride + stride) % stride;
-    pixels = first < extent ? (extent - 1 - first) / stride + 1 : 0;
-    taps = a < filter ? (filter - 1 - a) / stride + 1 : 0;
-    last = a + (taps - 1) * stride, step = stride, dilation = spread;
-    pad = (taps - 1) * spread - (first + padding - a) / stride;
+// One class of the pixels of dx along one axis: first + stride * i, i < pixels. They see the taps last - stride * j of the filter,
+// at the pixels i - pad + dilation * j of dy.
+struct LaneClass : GroupedAxis {
+  int64_t last;
+  LaneClass(int64_t a, int64_t filter_stride, int64_t padding, int64_t spread, int64_t dy_pixels, int64_t dx_pixels,
+            int64_t filter) {
+    in = dy_pixels, out = dx_pixels, stride = 1, step = filter_stride, dilation = spread;
+    first = ((a - padding) % step + step) % step;
+    pixels = first < out ? (out - 1 - first) / step + 1 : 0;
+    taps = a < filter ? (filter - 1 - a) / step + 1 : 0;
+    last = a + (taps - 1) * step;
+    pad = (taps - 1) * spread - (first + padding - a) / step;
   }
 };
 
@@ -284,157 +272,19 @@ void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array bi
   const int64_t C = sh.group_C(), K = sh.group_K();
   const T* filters = weight.as<const T>();
   for (int64_t part = 0; part < sh.stride_h * sh.stride_w; part++) {
-    const LaneClass h(part / sh.stride_w, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R);
-    const LaneClass w(part % sh.stride_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
+    const LaneClass h(part / sh.stride_w, sh.stride_h, sh.pad_h, sh.dilation_h, sh.P, sh.H, sh.R);
+    const LaneClass w(part % sh.stride_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.Q, sh.W, sh.S);
     if (h.pixels == 0 || w.pixels == 0) continue;
     pack_lanes(sh.C, unit_vectors<T>(K, C) * kLanes<T>, h.taps, w.taps, K, packed, [&](int64_t c) {
       return filters + c / C * K * sh.gemm_k() + c % C;
     }, [&](int64_t r, int64_t s, int64_t k) { return ((k * sh.R + h.last - r * h.step) * sh.S + w.last - s * w.step) * C; });
-    const GroupedShape<T> g{sh.N, sh.groups, K,          C,           h.taps,     w.taps,           1,
-                            1,    h.pad,     w.pad,      h.dilation,  w.dilation, dy.as<const T>(), dy.pitch,
-                            sh.P, sh.Q,      dx.as<T>(), dx.pitch,    h.pixels,   w.pixels,         sh.H,
-                            sh.W, h.first,   w.first,    sh.stride_h, sh.stride_w};
+    GroupedShape<T> g;
+    g.images = sh.N, g.groups = sh.groups, g.ins = K, g.outs = C;
+    g.h = h, g.w = w;
+    g.in = dy.as<const T>(), g.in_pitch = dy.pitch;
+    g.out = dx.as<T>(), g.out_pitch = dx.pitch;
     grouped_product<T>(g, packed, bias.as<const T>(), sh.accumulate != 0);
   }
-}
-
-// ---- backward_weight -------------------------------------------------------------------------------------------
-
-// The cut of the lines (n,p) of dy: blocks that are copied into cache together, and pieces of blocks with sums of their own.
-template <class T> struct LaneCut {
-  static constexpr int64_t kRows = 98304 / sizeof(T), kPixels = 256;  // elements of x, pixels of dy in a block
-  int64_t lines, columns, width, block, pieces, elements;
-  explicit LaneCut(const ConvShape& sh) : lines(sh.N * sh.P) {
-    columns = (sh.Q - 1) * sh.stride_w + (sh.S - 1) * sh.dilation_w + 1;
-    width = std::max<int64_t>(sh.group_C(), kLanes<T>);
-    elements = sh.K * sh.R * sh.S * sh.group_C();
-    const int64_t span = (sh.R - 1) * sh.dilation_h + 1;
-    block = std::max<int64_t>(1, kPixels / std::max<int64_t>(1, sh.Q));
-    while (block > 1 && (block * sh.stride_h + (block / std::max<int64_t>(1, sh.P) + 2) * span) * columns * width > kRows)
-      block--;
-    fits = sh.Q <= kPixels && span * columns * width <= kRows && sh.R <= kMaxGroupedTaps;
-    pieces = std::max<int64_t>(1, std::min({int64_t(32), lines / block, (2 << 20) / std::max<int64_t>(1, elements)}));
-  }
-  bool fits;
-};
-
-template <class T> bool backward_weight_runs_in_lanes(const ConvShape& sh) {
-  return runs_in_lanes<T>(sh, sh.group_C(), sh.group_K()) && LaneCut<T>(sh).fits;
-}
-
-// Lines of dy and x as copied: line i of dy at dy + i * Q * L, its first tap's line of x at x + row[i].
-template <class T> struct LaneBlock {
-  const T *dy, *x;
-  const int64_t* row;
-  int64_t lines, Q, pixel_step, tap_step;
-};
-
-// sums[tap][c] (+)= over the pixels of a block dy * channel c at `taps` neighbouring taps. x: offset of the first.
-template <class T, int G, int taps>
-void lane_sums(const LaneBlock<T>& b, int64_t x, T* sums, int64_t tap_size, bool add) {
-  constexpr int L = kLanes<T>, channels = G ? G : 8;
-  Vec<T> sum[taps][channels];
-  PYCNN_UNROLL
-  for (int t = 0; t < taps; t++) {
-    PYCNN_UNROLL
-    for (int c = 0; c < channels; c++) sum[t][c] = add ? load(sums + t * tap_size + c * L) : Vec<T>{};
-  }
-  const T* dy = b.dy;
-  for (int64_t line = 0; line < b.lines; line++) {
-    const T* in = b.x + b.row[line] + x;
-    for (int64_t q = 0; q < b.Q; q++, dy += L, in += b.pixel_step) {
-      const Vec<T> gradient = load(dy);
-      PYCNN_UNROLL
-      for (int t = 0; t < taps; t++) {
-        if constexpr (G > 0) {
-          const Vec<T> value = load(in + t * b.tap_step);
-          add_products<G, T>(value, gradient, sum[t], std::make_integer_sequence<int, G>{});
-        } else {
-          PYCNN_UNROLL
-          for (int c = 0; c < channels; c++) sum[t][c] += in[t * b.tap_step + c] * gradient;
-        }
-      }
-    }
-  }
-  PYCNN_UNROLL
-  for (int t = 0; t < taps; t++) {
-    PYCNN_UNROLL
-    for (int c = 0; c < channels; c++) store(sums + t * tap_size + c * L, sum[t][c]);
-  }
-}
-
-template <class T, int G>
-void lane_sums_of_taps(const ConvShape& sh, const LaneBlock<T>& b, int64_t columns, int64_t width, T* sums, bool add) {
-  const int64_t C = sh.group_C(), tap_size = C * kLanes<T>;
-  for (int64_t r = 0; r < sh.R; r++) {
-    const int64_t line = r * sh.dilation_h * columns * width;
-    for (int64_t s = 0; s < sh.S;) {
-      T* out = sums + (r * sh.S + s) * tap_size;
-      if constexpr (G > 0) {
-        const int64_t count = std::min<int64_t>(3, sh.S - s);
-        (count == 3   ? lane_sums<T, G, 3>
-         : count == 2 ? lane_sums<T, G, 2>
-                      : lane_sums<T, G, 1>)(b, line + s * b.tap_step, out, tap_size, add);
-        s += count;
-      } else {
-        for (int64_t c = 0; c < C; c += 8) lane_sums<T, 0, 1>(b, line + s * b.tap_step + c, out + c * kLanes<T>, tap_size, add);
-        s++;
-      }
-    }
-  }
-}
-
-template <class T>
-void grouped_backward_weight(const ConvShape& sh, Array dy, Array x, Array dweight, T* partial) {
-  constexpr int L = kLanes<T>;
-  const LaneCut<T> cut(sh);
-  const int64_t C = sh.group_C(), K = sh.group_K(), units = sh.K / L, unit_size = sh.R * sh.S * C * L;
-  const bool shared = shares_vectors<T>(C, K);
-  const int64_t width = shared ? L : C;
-  auto* const kernel = !shared  ? lane_sums_of_taps<T, 0>
-                       : C == 2 ? lane_sums_of_taps<T, 2>
-                       : C == 4 ? lane_sums_of_taps<T, 4>
-                                : lane_sums_of_taps<T, 8>;
-  for_each(cut.pieces * units, 2.0 * cut.lines * sh.Q * cut.elements, [&](int64_t item) {
-    const int64_t unit = item % units, piece = item / units, end = (piece + 1) * cut.lines / cut.pieces;
-    const int64_t channel = shared ? unit * L : unit * L / K * C;
-    T* sums = partial + piece * cut.elements + unit * unit_size;
-    alignas(64) T x_block[LaneCut<T>::kRows], dy_block[LaneCut<T>::kPixels * L];
-    int64_t row[LaneCut<T>::kPixels];
-    const int64_t begin = piece * cut.lines / cut.pieces;
-    if (begin == end) std::fill_n(sums, unit_size, T(0));
-    for (int64_t first = begin; first < end; first += cut.block) {
-      const int64_t lines = std::min(cut.block, end - first);
-      int64_t used = 0, held = 0;  // lines of x copied; the line after the last of them
-      for (int64_t i = 0; i < lines; i++) {
-        const int64_t image = (first + i) / sh.P, p = (first + i) % sh.P, h0 = p * sh.stride_h - sh.pad_h;
-        if (i == 0 || p == 0) held = h0;
-        row[i] = (used + h0 - held) * cut.columns * width;
-        for (; held < h0 + (sh.R - 1) * sh.dilation_h + 1; held++, used++) {
-          T* out = x_block + used * cut.columns * width;
-          if (held < 0 || held >= sh.H) std::fill_n(out, cut.columns * width, T(0));
-          else
-            copy_line(x.as<const T>() + (image * sh.H + held) * sh.W * x.pitch + channel, x.pitch, sh.W, -sh.pad_w, cut.columns,
-                      width, out);
-        }
-        copy_line(dy.as<const T>() + (first + i) * sh.Q * dy.pitch + unit * L, dy.pitch, sh.Q, 0, sh.Q, L,
-                  dy_block + i * sh.Q * L);
-      }
-      kernel(sh, {dy_block, x_block, row, lines, sh.Q, sh.stride_w * width, sh.dilation_w * width}, cut.columns, width, sums,
-             first > begin);
-    }
-  });
-  for_each(units, double(cut.pieces * cut.elements), [&](int64_t unit) {
-    T* out = dweight.as<T>() + unit * unit_size;
-    for (int64_t i = 0; i < unit_size / L; i++) {
-      Vec<T> sum = load(partial + unit * unit_size + i * L);
-      for (int64_t piece = 1; piece < cut.pieces; piece++) sum += load(partial + piece * cut.elements + unit * unit_size + i * L);
-      for (int64_t k = 0; k < L; k++) {
-        T& weight = out[k * (unit_size / L) + i];
-        weight = sh.accumulate ? weight + sum[k] : sum[k];
-      }
-    }
-  });
 }
 
 }  // namespace pycnn::host

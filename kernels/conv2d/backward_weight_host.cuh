@@ -10,7 +10,7 @@ Next      gemm/gemm_host.cuh is the micro-kernel without a gather
 Storage   float double
 */
 #include "../common/host_conv.h"
-#include "../common/host_grouped.h"
+#include "../common/host_grouped_weight.h"
 #include "conv2d.h"
 
 namespace pycnn {
