@@ -82,9 +82,9 @@ __forceinline__ W where(const Mask& mask, const W& a, const W& b) {
 #endif
 
 // How many Wides a thread computes side by side where it walks down a column of pixels: a CPU would wait for each sum, and for
-// memory, if it took the 64 bytes of one at a time. bundled<V>(lanes) is how many make up `lanes` lanes of for_lanes<kBundle * V>.
+// memory, if it took the 64 bytes of one at a time. kBundled<lanes, V> is how many make up the lanes of for_lanes<kBundle * V>.
 inline constexpr int kBundle = PYCNN_CUDA ? 1 : 4;
-template <int V> constexpr int bundled(int lanes) { return lanes > V ? lanes / V : 1; }
+template <int lanes, int V> inline constexpr int kBundled = lanes > V ? lanes / V : 1;
 
 // V times the same number.
 template <int V, class A>

@@ -35,7 +35,7 @@ __global__ void adaptive_avg_pool2d_backward_kernel2(const T* dy, T* dx, Adaptiv
     if (columns.begin != q_before) scale_of_first = scale_of(rows.begin, columns.begin);
     T* pixel = dx + (part.row * sh.W + w) * dx_pitch;
     for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      constexpr int all = decltype(lanes)::value, count = kBundled<all, kWideLanes<T, kMaxV>>, V = all / count;
       Wide<A, V> sum[count] = {};
       for (int64_t p = rows.begin; p < rows.end; p++) {
         for (int64_t q = columns.begin; q < columns.end; q++) {

@@ -29,7 +29,7 @@ __global__ void adaptive_avg_pool2d_forward_kernel2(const T* x, T* y, AdaptivePo
   for (int q = part.begin; q < part.end; q++) {
     const Span columns = share(q, sh.Q, sh.W);
     for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      constexpr int all = decltype(lanes)::value, count = kBundled<all, kWideLanes<T, kMaxV>>, V = all / count;
       Wide<A, V> sum[count] = {};
       for (int64_t h = rows.begin; h < rows.end; h++) {
         Wide<A, V> row[count] = {};

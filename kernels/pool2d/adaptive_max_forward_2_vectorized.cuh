@@ -30,7 +30,7 @@ __global__ void adaptive_max_pool2d_forward_kernel2(const T* x, T* y, int64_t* i
     const Span columns = share(q, sh.Q, sh.W);
     const int64_t output = part.row * sh.Q + q;
     for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      constexpr int all = decltype(lanes)::value, count = kBundled<all, kWideLanes<T, kMaxV>>, V = all / count;
       Wide<A, V> best[count];
       Wide<Place, V> place[count];
       UNROLLED for (int i = 0; i < count; i++) {

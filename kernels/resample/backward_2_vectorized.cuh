@@ -43,7 +43,7 @@ __global__ void resample_backward_kernel2(const T* dy, T* dx, ResampleShape sh, 
     for (int i = 0; i < kKept && q_begin + i < q_end; i++) kept[i] = columns.weight(q_begin + i, w);
 
     for_lanes<kBundle * kWideLanes<T, kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int count = bundled<kWideLanes<T, kMaxV>>(lanes), V = lanes / count;
+      constexpr int all = decltype(lanes)::value, count = kBundled<all, kWideLanes<T, kMaxV>>, V = all / count;
       Wide<A, V> sum[count] = {};
       for (int p = p_begin; p < p_end; p++) {
         const A of_row = p - p_begin < kKept ? kept_rows[p - p_begin] : rows.weight(p, h);
