@@ -35,8 +35,8 @@ __global__ void batch_norm_backward_kernel2(Rows<const T> dy, Rows<const T> x, R
       offset[i] = scale[i] * offset[i] / A(p.rows);
     }
     for (int64_t row = part.begin; row < part.end; row++) {
-      const auto dy_row = load_lanes<V>(dy[row] + c), x_row = load_lanes<V>(x[row] + c);
-      const auto y_row = load_lanes<V>((kMask == Mask::given ? y : x)[row] + c);
+      const auto dy_row = values_at<V>(dy[row] + c), x_row = values_at<V>(x[row] + c);
+      const auto y_row = values_at<V>((kMask == Mask::given ? y : x)[row] + c);
       A gradient[V], result[V];
       LANES for (int i = 0; i < V; i++) {
         const A value = kMask == Mask::computed ? normalized(A(x_row[i]), center[i], rest[i], scale[i], shift[i]) : A(y_row[i]);

@@ -30,8 +30,8 @@ __global__ void batch_norm_backward_sums_kernel2(Rows<const T> dy, Rows<const T>
     if (kMask == Mask::computed) load_scale_and_offset<V>(variance, weight, bias, c, p.eps, scale, offset);
     LANES for (int i = 0; i < V; i++) sum[i] = 0, product[i] = 0;
     for (int64_t row = part.begin; row < part.end; row++) {
-      const auto dy_row = load_lanes<V>(dy[row] + c), x_row = load_lanes<V>(x[row] + c);
-      const auto y_row = load_lanes<V>((kMask == Mask::given ? y : x)[row] + c);
+      const auto dy_row = values_at<V>(dy[row] + c), x_row = values_at<V>(x[row] + c);
+      const auto y_row = values_at<V>((kMask == Mask::given ? y : x)[row] + c);
       LANES for (int i = 0; i < V; i++) {
         const A value = kMask == Mask::computed ? normalized(A(x_row[i]), center[i], rest[i], scale[i], offset[i]) : A(y_row[i]);
         const A gradient = kMask == Mask::none || value > A(0) ? A(dy_row[i]) : A(0);

@@ -27,7 +27,7 @@ __global__ void batch_norm_forward_kernel2(Rows<const T> x, const Accumulator<T>
     load_mean<V>(x, mean, c, p, center, rest);
     load_scale_and_offset<V>(variance, weight, bias, c, p.eps, scale, offset);
     for (int64_t row = part.begin; row < part.end; row++) {
-      const auto x_row = load_lanes<V>(x[row] + c), more = load_lanes<V>((kResidual ? residual : x)[row] + c);
+      const auto x_row = values_at<V>(x[row] + c), more = values_at<V>((kResidual ? residual : x)[row] + c);
       A result[V];
       LANES for (int i = 0; i < V; i++) {
         A value = normalized(A(x_row[i]), center[i], rest[i], scale[i], offset[i]);

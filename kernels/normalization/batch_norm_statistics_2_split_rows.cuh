@@ -23,7 +23,7 @@ __global__ void batch_norm_statistics_kernel2(Rows<const T> x, Accumulator<T>* p
   const int64_t C = pieces.C;
   for_lanes<kRowLanes<kMaxV>>(part.c_begin, part.c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
-    const auto first = load_lanes<V>(x[part.begin] + c), origin = load_lanes<V>(x[0] + c);
+    const auto first = values_at<V>(x[part.begin] + c), origin = values_at<V>(x[0] + c);
     A shift[V], sum[V], squares[V];
     const int64_t few = part.end - part.begin < 4 ? part.end - part.begin : 4;
     LANES for (int i = 0; i < V; i++) sum[i] = 0, squares[i] = 0;
@@ -33,7 +33,7 @@ __global__ void batch_norm_statistics_kernel2(Rows<const T> x, Accumulator<T>* p
     }
     LANES for (int i = 0; i < V; i++) shift[i] = A(first[i]) + sum[i] / A(few), sum[i] = 0;
     for (int64_t row = part.begin; row < part.end; row++) {
-      const auto value = load_lanes<V>(x[row] + c);
+      const auto value = values_at<V>(x[row] + c);
       LANES for (int i = 0; i < V; i++) {
         const A distance = A(value[i]) - shift[i];
         sum[i] += distance;

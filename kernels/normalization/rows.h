@@ -1,6 +1,6 @@
 // What the versions of batch normalization that cut the rows into pieces share.
 #pragma once
-#include "../common/lanes.h"
+#include "../common/strip.h"
 #include "normalization.h"
 
 namespace pycnn {
