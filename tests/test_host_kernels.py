@@ -37,6 +37,8 @@ SHAPES = {
     "few_channels_dilated": shape(2, 13, 12, 3, 8, 3, 2, stride=(1, 2), pad=(2, 1), dilation=(2, 3)),
     "wide_padding": shape(1, 3, 2, 5, 4, 3, 3, pad=(5, 4)),  # lines and pixels of y that see nothing
     "grouped": shape(2, 8, 9, 12, 10, 3, 3, pad=(1, 1), groups=2),
+    "wide_groups": shape(1, 9, 11, 120, 99, 3, 3, pad=(1, 1), groups=3),  # each in several blocks of terms
+    "grouped_many_pixels": shape(2, 33, 47, 6, 10, 3, 3, pad=(1, 1), groups=2),
     "depthwise": shape(2, 8, 9, 5, 5, 3, 3, stride=(2, 1), pad=(1, 1), groups=5),
     "patches": shape(2, 6, 8, 17, 9, 2, 2, stride=(2, 2)),  # backward_data joins the two taps of a line
     "patches_tall": shape(2, 7, 12, 19, 20, 3, 4, stride=(2, 4), pad=(1, 0)),

@@ -35,35 +35,48 @@ inline constexpr int kColumnsInPlace = 64;
 // Whether all of b is packed first, into the workspace: where several blocks of rows share it.
 inline bool packs_first(int64_t M) { return M > kBlockRows; }
 
-template <class T> int64_t workspace_bytes(int64_t M, int64_t N, int64_t K) {
-  return packs_first(M) ? K * round_up(N, kLanes<T>) * int64_t(sizeof(T)) : 0;
+template <class T> int64_t workspace_bytes(int64_t groups, int64_t M, int64_t N, int64_t K) {
+  return packs_first(M) ? groups * K * round_up(N, kLanes<T>) * int64_t(sizeof(T)) : 0;
 }
 
-template <class T, Source direction, class B>
-void pack(int64_t K, int64_t N, const B& b, T* packed) {
+// Packs the b of every group; b_of(group) is its source.
+template <class T, Source direction, class Sources>
+void pack(int64_t groups, int64_t K, int64_t N, const Sources& b_of, T* packed) {
   const Depths<T> blocks(K);
   const int64_t step = direction == Source::across ? kTileColumns<T> : kBlockColumns, pieces = ceil_div(N, step);
-  for_each(pieces * blocks.count, 8.0 * K * N, [&](int64_t i) {
-    const int64_t k = blocks.begin(i % blocks.count), depth = blocks.size(i % blocks.count), n = i / blocks.count * step;
-    pack_block<T, direction>(b, k, depth, n, std::min(N - n, step), packed + k * round_up(N, kLanes<T>) + n * depth);
+  for_each(groups * pieces * blocks.count, 8.0 * groups * K * N, [&](int64_t i) {
+    const int64_t k = blocks.begin(i % blocks.count), depth = blocks.size(i % blocks.count);
+    const int64_t n = i / blocks.count % pieces * step, group = i / blocks.count / pieces;
+    T* out = packed + (group * K + k) * round_up(N, kLanes<T>) + n * depth;
+    pack_block<T, direction>(b_of(group), k, depth, n, std::min(N - n, step), out);
   });
 }
 
-// c[M, N] (+)= a * b (+ bias). c.row(m) is where row m starts.
-template <class T, Layout layout, Source direction, class A, class B, class C>
-void multiply(int64_t M, int64_t N, int64_t K, const A& a, const B& b, const C& c, const T* bias, bool accumulate, T* workspace) {
+// What is multiplied: c (+)= a * b (+ bias). c.row(m) is where row m starts.
+template <class T, class A, class B, class C> struct Product {
+  A a;
+  B b;
+  C c;
+  const T* bias;  // or nullptr
+};
+
+// The products of all groups, each M x N x K, in one parallel loop. product_of(group) says what they are.
+template <class T, Layout layout, Source direction, class Products>
+void multiply(int64_t groups, int64_t M, int64_t N, int64_t K, const Products& product_of, bool accumulate, T* workspace) {
   if (M == 0 || N == 0) return;
   const bool first = packs_first(M);
-  if (first) pack<T, direction>(K, N, b, workspace);
+  if (first) pack<T, direction>(groups, K, N, [&](int64_t group) { return product_of(group).b; }, workspace);
 
   // Blocks of c: enough of them to share out, large ones where there are many. No sum depends on this choice.
   const int threads = cpu::get_num_threads();
   const int64_t row_blocks = first ? std::min(M, round_up(ceil_div(M, kBlockRows), threads)) : 1;  // as many for each thread
-  const int64_t wanted = std::max(ceil_div(N, first ? kBlockColumns : kLocalColumns), ceil_div(4 * threads, row_blocks));
+  const int64_t wanted = std::max(ceil_div(N, first ? kBlockColumns : kLocalColumns), ceil_div(4 * threads, groups * row_blocks));
   const int64_t block_columns = round_up(ceil_div(N, wanted), kTileColumns<T>), column_blocks = ceil_div(N, block_columns);
   const Depths<T> blocks(K);
-  for_each(row_blocks * column_blocks, 2.0 * M * N * K, [&](int64_t i) {
-    const int64_t block = i / column_blocks, m = block * M / row_blocks, rows = (block + 1) * M / row_blocks - m;
+  for_each(groups * row_blocks * column_blocks, 2.0 * groups * M * N * K, [&](int64_t i) {
+    const int64_t group = i / column_blocks / row_blocks;
+    const auto [a, b, c, bias] = product_of(group);
+    const int64_t block = i / column_blocks % row_blocks, m = block * M / row_blocks, rows = (block + 1) * M / row_blocks - m;
     const int64_t n = i % column_blocks * block_columns, columns = std::min(N - n, block_columns);
     T* row[kBlockRows];
     for (int64_t j = 0; j < rows; j++) row[j] = c.row(m + j);
@@ -71,7 +84,7 @@ void multiply(int64_t M, int64_t N, int64_t K, const A& a, const B& b, const C& 
     if (bias) std::copy_n(bias + n, columns, bias_block), std::fill_n(bias_block + columns, kLanes<T>, T(0));
     for (int64_t d = 0; d < blocks.count; d++) {
       const int64_t k = blocks.begin(d), depth = blocks.size(d);
-      const T* packed = first ? workspace + k * round_up(N, kLanes<T>) + n * depth : b_block;
+      const T* packed = first ? workspace + (group * K + k) * round_up(N, kLanes<T>) + n * depth : b_block;
       if (!first) pack_block<T, direction>(b, k, depth, n, columns, b_block);
       const T* bias_here = d == 0 && bias ? bias_block : nullptr;
       const bool add = d > 0 || accumulate;

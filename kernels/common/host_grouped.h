@@ -47,7 +47,7 @@ template <class T> bool runs_in_lanes(const ConvShape& sh, int64_t ins, int64_t 
                                                        ((kLanePixels - 1) * sh.stride_w + (sh.S - 1) * sh.dilation_w + 1) <=
                                                    kLineBuffer<T>;
   if (sh.groups < 2 || sh.groups * outs % kLanes<T> || !fits) return false;
-  return shares_vectors<T>(ins, outs) || (outs % kLanes<T> == 0 && outs <= 64 && ins % 8 == 0 && ins <= 64);
+  return shares_vectors<T>(ins, outs) || (outs % kLanes<T> == 0 && outs <= kTileColumns<T> && ins % 8 == 0 && ins <= 64);
 }
 
 // Vectors of filters that are computed together.

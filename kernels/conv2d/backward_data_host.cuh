@@ -24,12 +24,15 @@ namespace pycnn {
 // Row (r,s,k) of the weights of a class: the channels of one tap of one filter.
 template <class T> struct DgradTaps {
   const T* weight;  // of the group's first filter
+  const T* end;     // of all weights
   int64_t R, S, C, K;
   DgradClass h, w;
   void fill(int64_t row, int64_t rows, int64_t from, int64_t n, T* out, int64_t stride) const {
-    for (int64_t i = row; i < row + rows; i++, out += stride) {
-      const int64_t k = i % K, s = w.tap(w.taps - 1 - i / K % w.taps), r = h.tap(h.taps - 1 - i / K / w.taps);
-      std::memcpy(out, weight + ((k * R + r) * S + s) * C + from, n * sizeof(T));
+    while (rows > 0) {  // the filters of one tap at a time
+      const int64_t k = row % K, s = w.tap(w.taps - 1 - row / K % w.taps), r = h.tap(h.taps - 1 - row / K / w.taps);
+      const int64_t filters = std::min(rows, K - k);
+      host::copy_rows(weight + ((k * R + r) * S + s) * C + from, R * S * C, filters, n, out, stride, end);
+      row += filters, rows -= filters, out += filters * stride;
     }
   }
 };
@@ -45,31 +48,32 @@ template <class T> struct DgradPixels {
   }
 };
 
-// The pixels of one class and the channels of one group, a product.
+// The pixels of one class, a product for each group.
 template <class T>
-void dgrad_gather_class(const ConvShape& sh, int64_t g, const DgradClass& h, const DgradClass& w, Array dy, Array weight,
-                        Array bias, Array dx, T* workspace) {
+void dgrad_gather_class(const ConvShape& sh, const DgradClass& h, const DgradClass& w, Array dy, Array weight, Array bias,
+                        Array dx, T* workspace) {
   using namespace host;
   const int64_t C = sh.group_C(), K = sh.group_K();
   const int64_t pad_h = (h.taps - 1) * h.p_step - h.first_p, pad_w = (w.taps - 1) * w.p_step - w.first_p;
   const ConvShape view{sh.N, sh.P, sh.Q, K, C, h.taps, w.taps, h.pixels, w.pixels, 1, 1, pad_h, pad_w, h.p_step, w.p_step, 1, 0};
-  const DgradTaps<T> taps{weight.as<const T>() + g * K * sh.R * sh.S * C, sh.R, sh.S, C, K, h, w};
   const T* dy_end = end_of(dy.as<const T>(), sh.N * sh.P * sh.Q, dy.pitch, sh.K);
-  const Im2col<T> rows{dy.as<const T>() + g * K, dy_end, dy.pitch, view};
-  const DgradPixels<T> out{dx.as<T>() + g * C, dx.pitch, sh.H, sh.W, h, w};
-  multiply<T, Layout::rows, Source::along>(view.gemm_m(), C, view.gemm_k(), rows, taps, out,
-                                           bias ? bias.as<const T>() + g * C : nullptr, sh.accumulate, workspace);
+  const T *filters = weight.as<const T>(), *filters_end = filters + sh.K * sh.gemm_k();
+  const auto product_of = [&](int64_t g) {
+    const Im2col<T> rows{dy.as<const T>() + g * K, dy_end, dy.pitch, view};
+    const DgradTaps<T> taps{filters + g * K * sh.gemm_k(), filters_end, sh.R, sh.S, C, K, h, w};
+    const DgradPixels<T> out{dx.as<T>() + g * C, dx.pitch, sh.H, sh.W, h, w};
+    return Product<T, Im2col<T>, DgradTaps<T>, DgradPixels<T>>{rows, taps, out, bias ? bias.as<const T>() + g * C : nullptr};
+  };
+  multiply<T, Layout::rows, Source::along>(sh.groups, view.gemm_m(), C, view.gemm_k(), product_of, sh.accumulate, workspace);
 }
 
 template <class T>
 void dgrad_gather(const ConvShape& sh, Array dy, Array weight, Array bias, Array dx, T* workspace) {
-  for (int64_t g = 0; g < sh.groups; g++) {
-    for (int64_t first_h = 0; first_h < std::min(sh.stride_h, sh.H); first_h++) {
-      const DgradClass h(first_h, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R);
-      for (int64_t first_w = 0; first_w < std::min(sh.stride_w, sh.W); first_w++) {
-        const DgradClass w(first_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
-        dgrad_gather_class(sh, g, h, w, dy, weight, bias, dx, workspace);
-      }
+  for (int64_t first_h = 0; first_h < std::min(sh.stride_h, sh.H); first_h++) {
+    const DgradClass h(first_h, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.R);
+    for (int64_t first_w = 0; first_w < std::min(sh.stride_w, sh.W); first_w++) {
+      const DgradClass w(first_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.S);
+      dgrad_gather_class(sh, h, w, dy, weight, bias, dx, workspace);
     }
   }
 }
@@ -141,7 +145,8 @@ void dgrad_scatter(const ConvShape& sh, Array dy, Array weight, Array bias, Arra
   const T* dy_end = end_of(dy.as<const T>(), sh.N * sh.P * sh.Q, dy.pitch, sh.K);
   for (int64_t g = 0; g < sh.groups; g++) {
     const T* filters = weight.as<const T>() + g * K * columns;
-    pack<T, Source::along>(K, columns, DenseRows<T>{filters, columns, weight.as<const T>() + sh.K * columns}, packed);
+    const DenseRows<T> filter_rows{filters, columns, weight.as<const T>() + sh.K * columns};
+    pack<T, Source::along>(1, K, columns, [&](int64_t) { return filter_rows; }, packed);
     const DenseRows<T> dy_rows{dy.as<const T>() + g * K, dy.pitch, dy_end};
     for_each(sh.N * bands, 2.0 * sh.gemm_m() * columns * K, [&](int64_t i) {
       const int64_t band = i % bands;
@@ -163,7 +168,7 @@ inline ConvShape dgrad_joined(ConvShape sh) {
 
 template <class T>
 int64_t dgrad_gather_bytes(const ConvShape& sh) {
-  return host::workspace_bytes<T>(sh.N * sh.H * sh.W, sh.group_C(), sh.R * sh.S * sh.group_K());
+  return host::workspace_bytes<T>(sh.groups, sh.N * sh.H * sh.W, sh.group_C(), sh.R * sh.S * sh.group_K());
 }
 
 // The packed weights; after those of a joined shape S copies of bias.

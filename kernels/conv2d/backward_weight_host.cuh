@@ -15,14 +15,14 @@ Storage   float double
 
 namespace pycnn {
 
-// The cut: `columns` blocks of (r,s,c), `chunks` of pixels. About 32 pieces of work, of at least 512 pixels each, and at
-// most 8 MiB of partial sums.
+// The cut of a group: `columns` blocks of (r,s,c), `chunks` of pixels. About 32 pieces of work in all groups, of at least 512
+// pixels each, and at most 8 MiB of partial sums.
 struct WgradCut {
-  int64_t columns, chunks, elements;
+  int64_t columns, chunks, elements;  // elements of all groups
   explicit WgradCut(const ConvShape& sh) {
-    elements = sh.gemm_n() * sh.gemm_k();
+    elements = sh.K * sh.gemm_k();
     columns = ceil_div(sh.gemm_k(), host::kLocalColumns);
-    chunks = elements ? std::min({ceil_div(32, columns), sh.gemm_m() / 512, (2 << 20) / elements}) : 1;
+    chunks = elements ? std::min({ceil_div(32, columns * sh.groups), sh.gemm_m() / 512, (2 << 20) / elements}) : 1;
     chunks = std::max<int64_t>(chunks, 1);
   }
 };
@@ -70,27 +70,26 @@ void conv2d_backward_weight_host(const Plan& plan, Array dy, Array x, Array dwei
   ConvShape group = sh;
   group.C = sh.group_C();
   const T* x_end = end_of(x.as<const T>(), sh.N * sh.H * sh.W, x.pitch, sh.C);
-  for (int64_t g = 0; g < sh.groups; g++) {
-    const DenseRows<T> dy_rows{dy.as<const T>() + g * K, dy.pitch, end_of(dy.as<const T>(), pixels, dy.pitch, sh.K)};
+  const T* dy_end = end_of(dy.as<const T>(), pixels, dy.pitch, sh.K);
+  for_each(sh.groups * cut.chunks * cut.columns, 2.0 * pixels * cut.elements, [&](int64_t i) {
+    const int64_t g = i / cut.columns / cut.chunks, chunk = i / cut.columns % cut.chunks, block = i % cut.columns;
+    const DenseRows<T> dy_rows{dy.as<const T>() + g * K, dy.pitch, dy_end};
     const Im2col<T> x_rows{x.as<const T>() + g * group.C, x_end, x.pitch, group};
-    T* out = dweight.as<T>() + g * cut.elements;
-    for_each(cut.chunks * cut.columns, 2.0 * K * columns * pixels, [&](int64_t i) {
-      const int64_t chunk = i / cut.columns, block = i % cut.columns;
-      const int64_t tiles = ceil_div(columns, kTileColumns<T>);
-      const int64_t n = block * tiles / cut.columns * kTileColumns<T>,
-                    end = std::min(columns, (block + 1) * tiles / cut.columns * kTileColumns<T>);
-      wgrad_block<T>(dy_rows, x_rows, K, n, end - n, chunk * pixels / cut.chunks, (chunk + 1) * pixels / cut.chunks,
-                     cut.chunks > 1 ? partial + chunk * cut.elements : out, columns, cut.chunks == 1 && sh.accumulate);
-    });
-    if (cut.chunks == 1) continue;
-    for_each(K, double(cut.chunks * cut.elements), [&](int64_t k) {
-      T* sum = out + k * columns;
-      for (int64_t chunk = 0; chunk < cut.chunks; chunk++) {
-        const T* more = partial + chunk * cut.elements + k * columns;
-        for (int64_t i = 0; i < columns; i++) sum[i] = chunk == 0 && !sh.accumulate ? more[i] : sum[i] + more[i];
-      }
-    });
-  }
+    const int64_t tiles = ceil_div(columns, kTileColumns<T>);
+    const int64_t n = block * tiles / cut.columns * kTileColumns<T>,
+                  end = std::min(columns, (block + 1) * tiles / cut.columns * kTileColumns<T>);
+    T* out = cut.chunks > 1 ? partial + chunk * cut.elements : dweight.as<T>();
+    wgrad_block<T>(dy_rows, x_rows, K, n, end - n, chunk * pixels / cut.chunks, (chunk + 1) * pixels / cut.chunks,
+                   out + g * K * columns, columns, cut.chunks == 1 && sh.accumulate);
+  });
+  if (cut.chunks == 1) return;
+  for_each(sh.K, double(cut.chunks * cut.elements), [&](int64_t k) {
+    T* sum = dweight.as<T>() + k * columns;
+    for (int64_t chunk = 0; chunk < cut.chunks; chunk++) {
+      const T* more = partial + chunk * cut.elements + k * columns;
+      for (int64_t i = 0; i < columns; i++) sum[i] = chunk == 0 && !sh.accumulate ? more[i] : sum[i] + more[i];
+    }
+  });
 }
 
 REGISTER_VERSION(Conv2dBackwardWeight, host, 0, "implicit GEMM over pixels, partial sums cut by shape",

@@ -20,7 +20,7 @@ namespace pycnn {
 
 template <class T>
 const char* conv2d_forward_host_supports(const ConvShape& sh, const Request&, Plan& plan) {
-  plan.workspace = host::workspace_bytes<T>(sh.gemm_m(), sh.gemm_n(), sh.gemm_k());
+  plan.workspace = host::workspace_bytes<T>(sh.groups, sh.gemm_m(), sh.gemm_n(), sh.gemm_k());
   if (host::runs_in_lanes<T>(sh, sh.group_C(), sh.group_K())) plan.workspace = sh.K * sh.gemm_k() * sizeof(T);
   return nullptr;
 }
@@ -88,14 +88,14 @@ void conv2d_forward_host(const Plan& plan, Array x, Array weight, Array bias, Ar
   ConvShape group = sh;
   group.C = sh.C / sh.groups;
   const int64_t M = sh.gemm_m(), N = sh.gemm_n(), K = sh.gemm_k();
-  for (int64_t g = 0; g < sh.groups; g++) {
+  const T* x_end = end_of(x.as<const T>(), sh.N * sh.H * sh.W, x.pitch, sh.C);
+  const auto product_of = [&](int64_t g) {
+    const Im2col<T> rows{x.as<const T>() + g * group.C, x_end, x.pitch, group};
     const DenseRows<T> filters{weight.as<const T>() + g * N * K, K, weight.as<const T>() + sh.K * K};
-    const Im2col<T> rows{x.as<const T>() + g * group.C, end_of(x.as<const T>(), sh.N * sh.H * sh.W, x.pitch, sh.C), x.pitch,
-                         group};
     const Rows<T> out{y.as<T>() + g * N, y.pitch};
-    multiply<T, Layout::rows, Source::across>(M, N, K, rows, filters, out, bias ? bias.as<const T>() + g * N : nullptr,
-                                              sh.accumulate, plan.workspace_as<T>());
-  }
+    return Product<T, Im2col<T>, DenseRows<T>, Rows<T>>{rows, filters, out, bias ? bias.as<const T>() + g * N : nullptr};
+  };
+  multiply<T, Layout::rows, Source::across>(sh.groups, M, N, K, product_of, sh.accumulate, plan.workspace_as<T>());
 }
 
 REGISTER_VERSION(Conv2dForward, host, 0, "implicit GEMM, register tiles in vector registers",

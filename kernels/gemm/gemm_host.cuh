@@ -23,7 +23,7 @@ int64_t gemm_host_columns(const GemmShape& p) {
 
 template <class T>
 const char* gemm_host_supports(const GemmShape& p, const Request&, Plan& plan) {
-  plan.workspace = host::workspace_bytes<T>(p.M, gemm_host_columns<T>(p), p.K);
+  plan.workspace = host::workspace_bytes<T>(1, p.M, gemm_host_columns<T>(p), p.K);
   return nullptr;
 }
 
@@ -38,12 +38,15 @@ void gemm_host(const Plan& plan, Array a, Array b, Array bias, Array c) {
     const DenseRows<T> rows_of_b{b.as<const T>() + (p.trans_b ? n * b.pitch : n), b.pitch,
                                  end_of(b.as<const T>(), b.extent[0], b.pitch, b.extent[1])};
     const Rows<T> out{c.as<T>() + n, c.pitch};
-    auto product = p.trans_a   ? p.trans_b ? multiply<T, Layout::strips, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
-                                           : multiply<T, Layout::strips, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>
-                   : p.trans_b ? multiply<T, Layout::rows, Source::across, DenseRows<T>, DenseRows<T>, Rows<T>>
-                               : multiply<T, Layout::rows, Source::along, DenseRows<T>, DenseRows<T>, Rows<T>>;
-    product(p.M, columns, p.K, rows_of_a, rows_of_b, out, bias ? bias.as<const T>() + n : nullptr, p.accumulate,
-            plan.workspace_as<T>());
+    const Product<T, DenseRows<T>, DenseRows<T>, Rows<T>> product{rows_of_a, rows_of_b, out,
+                                                                  bias ? bias.as<const T>() + n : nullptr};
+    const auto product_of = [&](int64_t) { return product; };
+    using Products = decltype(product_of);
+    auto run = p.trans_a   ? p.trans_b ? multiply<T, Layout::strips, Source::across, Products>
+                                       : multiply<T, Layout::strips, Source::along, Products>
+               : p.trans_b ? multiply<T, Layout::rows, Source::across, Products>
+                           : multiply<T, Layout::rows, Source::along, Products>;
+    run(1, p.M, columns, p.K, product_of, p.accumulate, plan.workspace_as<T>());
   }
 }
 
