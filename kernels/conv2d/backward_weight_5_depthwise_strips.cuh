@@ -7,9 +7,9 @@ Math      partial[piece,r,s,c] = sum over the lines (n,p) of a piece and all q o
 Memory    dy: N,P,Q,C   x: N,H,W,C   dweight: C,R,S in the accumulator type   (dy and x with a pitch)
           partial: pieces,R,S,C in the workspace
 Threads   V channels of a piece, c fastest: a warp reads 512 contiguous bytes. The sums of 3 x 3 taps stay in registers while
-          tiles of 2 x 4 pixels of dy pass by, each of which meets all its pixels of x (stride 1 or 2). On a CPU a tile meets
-          all channels before the next, so that memory is read in order, and the sums stay in L1. Other filters: one tap
-          after the other
+          tiles of 2 x 4 pixels of dy pass by (1 x 4 in wide images on a CPU), each of which meets all its pixels of x (stride
+          1 or 2). On a CPU a tile meets all channels before the next, so that memory is read in order, and the sums stay in
+          L1. Other filters: one tap after the other
 Limit     a GPU has C/V threads for each of at most 256 pieces, few for a layer of 32 channels
 Next      backward_weight_6_grouped.cuh
 Storage   float half bfloat16 double
@@ -47,11 +47,10 @@ __device__ __forceinline__ void add_tile(const T* dy, int64_t dy_pitch, const T*
   }
 }
 
-template <class T, int kMaxV, int kStride>
+template <class T, int kMaxV, int kStride, int kRows>
 __global__ void conv2d_backward_weight_kernel5(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch,
                                                Accumulator<T>* partial, ConvShape sh, LinePieces pieces, ChannelParts channels) {
   using A = Accumulator<T>;
-  constexpr int kRows = kTileRows<kMaxV>;
   const int64_t item = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (item >= pieces.count * channels.count) return;
   const int64_t piece = item / channels.count;
@@ -147,10 +146,17 @@ void conv2d_backward_weight5(const Plan& plan, Array dy, Array x, Array dweight)
       const ChannelParts channels(sh.C, V);
       const int64_t items = pieces.count * channels.count * (filter ? 1 : sh.R * sh.S);
       constexpr unsigned block = PYCNN_CUDA ? 128 : 1;
-      constexpr auto kernel = filter       ? conv2d_backward_weight_kernel5 < T, V,
-                     filter ? stride : 1 > : conv2d_backward_weight_any_kernel5<T, V>;
-      launch<kernel>({grid_size(ceil_div(items, block)), block}, dy.as<const T>(), dy.pitch, x.as<const T>(), x.pitch, partial,
-                     sh, pieces, channels);
+      constexpr bool three = filter;
+      constexpr int kStride = filter ? stride : 1;
+      auto run = [&](auto rows) {
+        constexpr auto kernel = three ? conv2d_backward_weight_kernel5<T, V, kStride, decltype(rows)::value>
+                                      : conv2d_backward_weight_any_kernel5<T, V>;
+        launch<kernel>({grid_size(ceil_div(items, block)), block}, dy.as<const T>(), dy.pitch, x.as<const T>(), x.pitch, partial,
+                       sh, pieces, channels);
+      };
+      // One row's sums and gradients fit in a CPU's 16 registers; in narrow images most tiles are at the border and two rows win.
+      if (sh.Q >= 28) run(std::integral_constant<int, PYCNN_CUDA ? kTileRows<V> : 1>{});
+      else run(std::integral_constant<int, kTileRows<V>>{});
     });
   });
   add_line_pieces(partial, pieces, dweight.as<A>(), sh.K, sh.R * sh.S, sh.accumulate != 0);

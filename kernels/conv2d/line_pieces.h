@@ -11,7 +11,7 @@ namespace pycnn {
 struct LinePieces {
   int64_t lines, count;
   explicit LinePieces(const ConvShape& sh) : lines(sh.N * sh.P) {
-    const int64_t least = PYCNN_CUDA ? 64 : 128, weights = std::max<int64_t>(1, sh.K * sh.gemm_k());
+    const int64_t least = PYCNN_CUDA ? 64 : 256, weights = std::max<int64_t>(1, sh.K * sh.gemm_k());
     count = std::max<int64_t>(1, std::min({lines, lines * sh.Q / least, int64_t(256), (4 << 20) / weights}));
   }
   __host__ __device__ int64_t begin(int64_t piece) const { return piece * lines / count; }
