@@ -60,7 +60,11 @@ def to_memory(array, layout: str):
             raise ShapeError(f"layout 'image' needs 4 axes (N, C, H, W), got shape {array.shape}")
         array = array.transpose(0, 2, 3, 1)
     if isinstance(array, np.ndarray):
-        return np.require(array, requirements=["C", "A"])  # contiguous and aligned
+        if (array.flags.c_contiguous and array.flags.aligned) or array.dtype not in backends.STORAGE:
+            return array
+        copy = backends.cpu().empty(array.shape, array.dtype)  # starts with a cache line, where NumPy's may not: no vector in two
+        copy[...] = array
+        return copy
     return array if array.flags.c_contiguous else array.copy("C")
 
 
