@@ -170,6 +170,43 @@ TABLE = {
         lambda: ops.cross_entropy(LOGITS(), LABELS, reduction="avg"), ValueError, "reduction must be .*'avg'"),
     "cross_entropy: label_smoothing of 2": (
         lambda: ops.cross_entropy(LOGITS(), LABELS, label_smoothing=2.0), ValueError, "label_smoothing must be between 0 and 1"),
+    "cross_entropy: no axis of classes": (lambda: ops.cross_entropy(zeros(), 0), ShapeError, "axis of classes, got a scalar"),
+    "cross_entropy: five axes": (
+        lambda: ops.cross_entropy(zeros(1, 3, 1, 1, 1), np.zeros((1, 1, 1, 1), int)), ShapeError, "5 axes, at most 4"),
+    "cross_entropy: int32 Tensor": (
+        lambda: ops.cross_entropy(LOGITS(), zeros(5, dtype=np.int32)), DTypeError, "int64 class indices or prob.* got int32"),
+    "cross_entropy: integer logits": (
+        lambda: ops.cross_entropy(zeros(5, 3, dtype=np.int64), LABELS), DTypeError, "floating-point type, got int64"),
+    "log_softmax: no such axis": (lambda: ops.log_softmax(LOGITS(), -3), ShapeError, "dim -3 is not between -2 and 1"),
+    "nll_loss: float labels": (
+        lambda: ops.nll_loss(LOGITS(), LABELS.astype(np.float32)), DTypeError, "must be int64 class indices, got float32"),
+    "nll_loss: a label out of range": (
+        lambda: ops.nll_loss(LOGITS(), LABELS + 1), ShapeError, r"nll_loss: target\[2\] is 3, but there are 3 classes"),
+    "nll_loss: unknown reduction": (
+        lambda: ops.nll_loss(LOGITS(), LABELS, reduction="avg"), ValueError, "nll_loss: reduction must be .*'avg'"),
+    "nll_loss: weight of another length": (
+        lambda: ops.nll_loss(LOGITS(), LABELS, zeros(4)), ShapeError, r"nll_loss: weight must have shape \(3,\), got \(4,\)"),
+    "mse_loss: another shape": (
+        lambda: ops.mse_loss(LOGITS(), zeros(5, 1)), ShapeError,
+        r"mse_loss: target must have the input's shape \(5, 3\), got \(5, 1"),
+    "mse_loss: another type": (
+        lambda: ops.mse_loss(LOGITS(), zeros(5, 3, dtype=np.float16)), DTypeError, "got float32 and float16"),
+    "mse_loss: integers": (lambda: ops.mse_loss(*(zeros(3, dtype=np.int64) for _ in range(2))), DTypeError, "got int64"),
+    "l1_loss: unknown reduction": (
+        lambda: ops.l1_loss(LOGITS(), LOGITS(), "avg"), ValueError, "l1_loss: reduction must be .*'avg'"),
+    "smooth_l1_loss: beta below 0": (
+        lambda: ops.smooth_l1_loss(LOGITS(), LOGITS(), beta=-1), ValueError, "beta must not be negative, got -1"),
+    "smooth_l1_loss: beta NaN": (
+        lambda: ops.smooth_l1_loss(LOGITS(), LOGITS(), beta=np.nan), ValueError, "beta must not be negative, got nan"),
+    "bce: pos_weight of another length": (
+        lambda: ops.binary_cross_entropy_with_logits(LOGITS(), LOGITS(), pos_weight=zeros(5)), ShapeError,
+        r"\(5, 3\) and \(5,\)"),
+    "bce: weight larger than the input": (
+        lambda: ops.binary_cross_entropy_with_logits(LOGITS(), LOGITS(), zeros(2, 5, 3)), ShapeError,
+        r"weight of shape \(2, 5, 3\) does not broadcast to the input's \(5, 3\)"),
+    "bce: another type of pos_weight": (
+        lambda: ops.binary_cross_entropy_with_logits(LOGITS(), LOGITS(), pos_weight=zeros(3, dtype=np.float64)), DTypeError,
+        "pos_weight is float64 and input is float32"),
     # ---- shape, elementwise, reduce, random ----
     "add: shapes": (lambda: zeros(3, 4) + zeros(3, 5), ShapeError, r"\(3, 4\) and \(3, 5\) do not fit together"),
     "add: types": (lambda: zeros(3) + zeros(3, dtype=np.float64), DTypeError, "float32 and float64"),
@@ -203,6 +240,21 @@ TABLE = {
     "sum: no such axis": (lambda: zeros(3, 4).sum(2), ShapeError, "dim 2 is not between"),
     "max: an empty axis": (lambda: zeros(3, 0).max(1), ShapeError, "max"),
     "dropout: no probability": (lambda: ops.dropout(zeros(3), 1.5), ValueError, "between 0 and 1, got 1.5"),
+    "dropout: NaN": (lambda: ops.dropout(zeros(3), np.nan), ValueError, "between 0 and 1, got nan"),
+    "drop_path: no probability": (lambda: ops.drop_path(zeros(3), -0.1), ValueError, "between 0 and 1, got -0.1"),
+    "drop_path: unknown mode": (
+        lambda: ops.drop_path(zeros(3), 0.5, mode="column"), ValueError, "'row' or 'batch', got 'column'"),
+    "drop_path: a scalar": (lambda: ops.drop_path(zeros()), ShapeError, "axis of samples, got a scalar"),
+    "clamp: no bounds": (lambda: ops.clamp(zeros(3)), ValueError, "at least one of min and max"),
+    "clamp: a bound that is a Tensor": (lambda: ops.clamp(zeros(3), zeros(3)), DTypeError, "min must be a number, got a Tensor"),
+    "pow: an exponent that is a Tensor": (
+        lambda: ops.pow(zeros(3), zeros(3)), DTypeError, "exponent must be a number, got a Tensor"),
+    "leaky_relu: a slope that is no number": (
+        lambda: ops.leaky_relu(zeros(3), "steep"), DTypeError, "negative_slope must be a number, got a str"),
+    "exp: integers": (lambda: ops.exp(zeros(3, dtype=np.int64)), NotSupported, "exp: .*not built for int64"),
+    "relu: integers": (lambda: ops.relu(zeros(3, dtype=np.int64)), NotSupported, "relu: .*not built for int64"),
+    "maximum: shapes": (lambda: ops.maximum(zeros(3), zeros(2)), ShapeError, r"maximum: shapes \(3,\) and \(2,\) do not fit"),
+    "minimum: two numbers": (lambda: ops.minimum(1, 2), DTypeError, "one of the operands must be a pycnn.Tensor"),
     # ---- Tensor and backward ----
     "Tensor: a type that is not stored": (lambda: Tensor(np.zeros(3, np.complex64)), DTypeError, "complex64 is not stored"),
     "Tensor: integers that require a gradient": (lambda: Tensor(np.zeros(3, np.int64), True), DTypeError, "floating-point"),

@@ -177,6 +177,11 @@ def test_mixed_layouts_agree():
             assert y.layout == ("image" if "image" in (first, second) else "plain")
 
 
+def test_clamp_with_bounds_in_the_wrong_order_is_the_upper_one():
+    x = Tensor(np.array([-1, 2, 5, np.nan], np.float32))
+    np.testing.assert_array_equal(ops.clamp(x, 3, 1).numpy(), [1, 1, 1, np.nan])
+
+
 def test_bad_operands_are_refused():
     with pytest.raises(DTypeError, match="pow: exponent must be a number, got a Tensor"):
         ops.pow(Tensor(np.zeros(3, np.float32)), Tensor(np.zeros(3, np.float32)))

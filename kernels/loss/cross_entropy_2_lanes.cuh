@@ -19,13 +19,11 @@ namespace pycnn {
 // The sum over c of w[c] (L - x[c]).
 template <class T, class A>
 __device__ __forceinline__ A spread_loss(const T* x, const A* weight, const LogSum<A>& L, int64_t n) {
-  A sum[kRowValues], value[kRowValues], w[kRowValues];
-  for (int j = 0; j < kRowValues; j++) sum[j] = 0;
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    load_row(x + c, n - c, L.most, value);
-    load_weights(weight, c, n, w);
-    LANES for (int j = 0; j < kRowValues; j++) sum[j] += w[j] * L.cost(value[j]);
-  }
+  A sum[kRowValues];
+  LANES for (int j = 0; j < kRowValues; j++) sum[j] = 0;
+  with_weights(weight, [&](auto weighted) {
+    for_row(n, [&](RowLane lane) { sum[lane.j] += lane_weight<weighted>(lane, weight) * L.cost(lane.load(x, L.most)); });
+  });
   return lane_sum(sum);
 }
 
@@ -57,17 +55,19 @@ __global__ void cross_entropy_backward_kernel2(const A* dloss, const T* x, const
   }
   const RowGradient<A> d(label, row, dloss, weight, totals, weight_sum, sh);
   const auto L = LogSum<A>::load(log_sum, row, sh.rows);
-  A value[kRowValues], w[kRowValues];
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    load_row(x + c, n - c, A(0), value);
-    load_weights(weight, c, n, w);
-    const int64_t hit = label.value - c;  // lane of the label
-    LANES for (int j = 0; j < kRowValues; j++) {
-      value[j] = sh.normalized ? A(0) : math::exp(-L.cost(value[j])) * d.all - w[j] * d.each;
-      value[j] = label.valid ? value[j] - (j == hit ? d.label : A(0)) : A(0);
-    }
-    store_row(dx + c, n - c, sh.accumulate != 0, value);
+  if (sh.normalized || !label.valid) {  // all but the label's element is 0
+    if (!sh.accumulate) for_row(n, [=](RowLane lane) { lane.store(dx, A(0)); });
+    if (label.valid) dx[label.value] = T(A(dx[label.value]) - d.label);
+    return;
   }
+  with_weights(weight, [=](auto weighted) {
+    auto gradient = [=](RowLane lane) {
+      const A value = math::exp(-L.cost(lane.load(x, A(0)))) * d.all - lane_weight<weighted>(lane, weight) * d.each;
+      return lane.c + lane.j == label.value ? value - d.label : value;
+    };
+    if (sh.accumulate) for_row(n, [=](RowLane lane) { lane.store(dx, lane.load(dx, A(0)) + gradient(lane)); });
+    else for_row(n, [=](RowLane lane) { lane.store(dx, gradient(lane)); });
+  });
 }
 
 template <class T, class A = Accumulator<T>>

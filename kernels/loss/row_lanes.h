@@ -12,11 +12,17 @@ __device__ __forceinline__ LogSum<A> row_log_sum(const T* x, int64_t n) {
   return {most, math::log(row_sum_exp(x, n, most))};
 }
 
-// The weights of the classes from c on, 1 each without any; 0 past the row's end.
-template <class A>
-__device__ __forceinline__ void load_weights(const A* weight, int64_t c, int64_t n, A (&w)[kRowValues]) {
-  if (weight) return load_row(weight + c, n - c, A(0), w);
-  LANES for (int j = 0; j < kRowValues; j++) w[j] = j < n - c ? A(1) : A(0);
+// The weight of a lane's class, 1 without any; 0 past the row's end.
+template <bool kWeighted, class A>
+__device__ __forceinline__ A lane_weight(RowLane lane, const A* weight) {
+  return kWeighted ? lane.load(weight, A(0)) : lane.inside ? A(1) : A(0);
+}
+
+// Calls body(true_type or false_type): whether there are weights, as a constant.
+template <class A, class Body>
+__device__ __forceinline__ void with_weights(const A* weight, const Body& body) {
+  if (weight) body(std::true_type{});
+  else body(std::false_type{});
 }
 
 }  // namespace pycnn

@@ -15,19 +15,6 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-// Of the classes from c on: costs, probabilities and weights; the latter are 0 past the row's end.
-template <class T, class A>
-struct SoftLanes {
-  A cost[kRowValues], t[kRowValues], w[kRowValues];
-  __device__ __forceinline__ SoftLanes(const T* logits, const T* target, const A* weight, int64_t c, int64_t n,
-                                       const LogSum<A>& L) {
-    load_row(logits + c, n - c, L.most, cost);
-    LANES for (int j = 0; j < kRowValues; j++) cost[j] = L.cost(cost[j]);
-    load_row(target + c, n - c, A(0), t);
-    load_weights(weight, c, n, w);
-  }
-};
-
 template <class T, class A = Accumulator<T>>
 __global__ void soft_forward_kernel2(const T* x, const T* t, const A* weight, A* loss, A* log_sum, A* mass,
                                      SoftCrossEntropyShape sh) {
@@ -38,14 +25,13 @@ __global__ void soft_forward_kernel2(const T* x, const T* t, const A* weight, A*
   const LogSum<A> L = row_log_sum(x, n);
   A total[kRowValues], labels[kRowValues];
   LANES for (int j = 0; j < kRowValues; j++) total[j] = labels[j] = 0;
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    const SoftLanes<T, A> lanes(x, t, weight, c, n, L);
-    LANES for (int j = 0; j < kRowValues; j++) {
-      const A m = soft_label(lanes.t[j], lanes.w[j], s, n);
-      total[j] += m * lanes.cost[j];
-      labels[j] += m;
-    }
-  }
+  with_weights(weight, [&](auto weighted) {
+    for_row(n, [&](RowLane lane) {
+      const A m = soft_label(lane.load(t, A(0)), lane_weight<weighted>(lane, weight), s, n);
+      total[lane.j] += m * L.cost(lane.load(x, L.most));
+      labels[lane.j] += m;
+    });
+  });
   loss[row] = lane_sum(total), mass[row] = lane_sum(labels);
   L.store(log_sum, row, sh.rows);
 }
@@ -59,19 +45,21 @@ __global__ void soft_backward_kernel2(const A* dloss, const T* x, const T* t, co
   x += row * n, t += row * n;
   const A g = dloss[sh.rowwise ? row : 0] / A(sh.divisor), all = mass[row];
   const auto L = LogSum<A>::load(log_sum, row, sh.rows);
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    const SoftLanes<T, A> lanes(x, t, weight, c, n, L);
-    A value[kRowValues];
-    if (dx) {
-      LANES for (int j = 0; j < kRowValues; j++) value[j] =
-          g * (math::exp(-lanes.cost[j]) * all - soft_label(lanes.t[j], lanes.w[j], s, n));
-      store_row(dx + row * n + c, n - c, sh.accumulate != 0, value);
-    }
-    if (dt) {
-      LANES for (int j = 0; j < kRowValues; j++) value[j] = g * (A(1) - s) * lanes.w[j] * lanes.cost[j];
-      store_row(dt + row * n + c, n - c, sh.accumulate_target != 0, value);
-    }
-  }
+  with_weights(weight, [=](auto weighted) {
+    auto by_logit = [=](RowLane lane) {
+      const A m = soft_label(lane.load(t, A(0)), lane_weight<weighted>(lane, weight), s, n);
+      return g * (math::exp(-L.cost(lane.load(x, A(0)))) * all - m);
+    };
+    auto by_target = [=](RowLane lane) {
+      return g * (A(1) - s) * lane_weight<weighted>(lane, weight) * L.cost(lane.load(x, A(0)));
+    };
+    auto write = [=](T* d, bool accumulate, auto gradient) {
+      if (accumulate) for_row(n, [=](RowLane lane) { lane.store(d, lane.load(d, A(0)) + gradient(lane)); });
+      else for_row(n, [=](RowLane lane) { lane.store(d, gradient(lane)); });
+    };
+    if (dx) write(dx + row * n, sh.accumulate != 0, by_logit);
+    if (dt) write(dt + row * n, sh.accumulate_target != 0, by_target);
+  });
 }
 
 template <class T, class A = Accumulator<T>>

@@ -66,12 +66,14 @@ __global__ void sum_finish_kernel2(const T* x, const Accumulator<T>* partial, Y*
   if (output >= sh.outer * sh.inner) return;
   const int64_t o = output / sh.inner, i = output - o * sh.inner, values = cut.parts * cut.fold;
   const A* p = partial + o * values * sh.inner + i;
-  A sum[4] = {};
-  for (int64_t k = 0; k + 4 <= values; k += 4)
-    for (int j = 0; j < 4; j++) sum[j] += p[(k + j) * sh.inner];
-  for (int64_t k = values / 4 * 4; k < values; k++) sum[0] += p[k * sh.inner];
+  constexpr int lanes = 16;  // a single running sum of up to 2048 parts would round 2048 times
+  A sum[lanes] = {};
+  for (int64_t k = 0; k + lanes <= values; k += lanes)
+    for (int j = 0; j < lanes; j++) sum[j] += p[(k + j) * sh.inner];
+  for (int64_t k = values / lanes * lanes; k < values; k++) sum[0] += p[k * sh.inner];
   for (int64_t r = cut.rows * cut.fold; r < sh.reduced; r++) sum[1] += A(x[(o * sh.reduced + r) * sh.inner + i]);
-  const A total = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / A(sh.divisor);
+  UNROLLED for (int half = lanes / 2; half > 0; half /= 2) UNROLLED for (int j = 0; j < half; j++) sum[j] += sum[j + half];
+  const A total = sum[0] / A(sh.divisor);
   y[output] = Y(sh.accumulate ? A(y[output]) + total : total);
 }
 

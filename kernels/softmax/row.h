@@ -1,7 +1,7 @@
 // Maximum and sum of exponentials of a row, by one thread with 16 running values, which a host compiler keeps in vectors.
 #pragma once
 #include "../common/functions.h"
-#include "../common/lanes.h"
+#include "../common/strip.h"
 
 namespace pycnn {
 
@@ -13,27 +13,6 @@ inline unsigned rows_per_block(int64_t classes) {
   return classes >= 16384 ? 1 : classes <= 64 ? 256 : unsigned(16384 / classes);
 }
 
-// The next 16 elements of a row that has `left` more; `fill` where there are none.
-template <class T, class A>
-__device__ __forceinline__ void load_row(const T* x, int64_t left, A fill, A (&value)[kRowValues]) {
-  if (left >= kRowValues) {
-    LANES for (int j = 0; j < kRowValues; j++) value[j] = A(x[j]);
-  } else {
-    LANES for (int j = 0; j < kRowValues; j++) value[j] = j < left ? A(x[j]) : fill;
-  }
-}
-
-template <class T, class A>
-__device__ __forceinline__ void store_row(T* y, int64_t left, bool accumulate, const A (&value)[kRowValues]) {
-  if (accumulate) {
-    LANES for (int j = 0; j < kRowValues; j++) if (j < left) y[j] = T(A(y[j]) + value[j]);
-  } else if (left >= kRowValues) {
-    LANES for (int j = 0; j < kRowValues; j++) y[j] = T(value[j]);
-  } else {
-    LANES for (int j = 0; j < kRowValues; j++) if (j < left) y[j] = T(value[j]);
-  }
-}
-
 // The sum of the lanes, as a tree.
 template <class A>
 __device__ __forceinline__ A lane_sum(A (&lane)[kRowValues]) {
@@ -42,30 +21,50 @@ __device__ __forceinline__ A lane_sum(A (&lane)[kRowValues]) {
   return lane[0];
 }
 
+// Lane j of the elements from c on. Past the row's end it loads `fill` and stores nothing.
+struct RowLane {
+  int64_t c;
+  int j;
+  bool inside;
+  template <class A, class T>
+  __device__ __forceinline__ A load(const T* row, A fill) const {
+    return inside ? A(row[c + j]) : fill;
+  }
+  template <class A, class T>
+  __device__ __forceinline__ void store(T* row, A value) const {
+    if (inside) row[c + j] = T(value);
+  }
+};
+
+// body(lane) for all n elements of a row, 16 at a time. What it reads goes straight into its arithmetic: a loop that only copies 16
+// elements becomes a memcpy in halves of a vector, and reading the whole vector back waits for both.
+template <class Body>
+__device__ __forceinline__ void for_row(int64_t n, const Body& body) {
+  int64_t c = 0;
+  for (; c + kRowValues <= n; c += kRowValues) LANES STRIP for (int j = 0; j < kRowValues; j++) body(RowLane{c, j, true});
+  const int left = int(n - c);
+  if (left) LANES STRIP for (int j = 0; j < kRowValues; j++) body(RowLane{c, j, j < left});
+}
+
 // NaNs are skipped; they come back in the sum.
 template <class A, class T>
 __device__ __forceinline__ A row_max(const T* x, int64_t n) {
-  A most[kRowValues], value[kRowValues];
+  A most[kRowValues];
   LANES for (int j = 0; j < kRowValues; j++) most[j] = A(-INFINITY);
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    load_row(x + c, n - c, A(-INFINITY), value);
-    LANES for (int j = 0; j < kRowValues; j++) most[j] = value[j] > most[j] ? value[j] : most[j];
-  }
+  for_row(n, [&](RowLane lane) {
+    const A value = lane.load(x, A(-INFINITY));
+    most[lane.j] = value > most[lane.j] ? value : most[lane.j];
+  });
   for (int j = 1; j < kRowValues; j++) most[0] = most[j] > most[0] ? most[j] : most[0];
   return most[0];
 }
 
-// The sum of exp(x - most); the exponentials are kept in `kept` if there is one.
+// The sum of exp(x - most).
 template <class T, class A>
-__device__ __forceinline__ A row_sum_exp(const T* x, int64_t n, A most, T* kept = nullptr) {
-  A sum[kRowValues], value[kRowValues];
+__device__ __forceinline__ A row_sum_exp(const T* x, int64_t n, A most) {
+  A sum[kRowValues];
   LANES for (int j = 0; j < kRowValues; j++) sum[j] = 0;
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    load_row(x + c, n - c, A(-INFINITY), value);
-    LANES for (int j = 0; j < kRowValues; j++) value[j] = math::exp(value[j] - most);
-    if (kept) store_row(kept + c, n - c, false, value);
-    LANES for (int j = 0; j < kRowValues; j++) sum[j] += value[j];
-  }
+  for_row(n, [&](RowLane lane) { sum[lane.j] += math::exp(lane.load(x, A(-INFINITY)) - most); });
   return lane_sum(sum);
 }
 

@@ -20,16 +20,23 @@ __global__ void softmax_forward_kernel2(const T* x, T* y, SoftmaxShape sh) {
   const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
   if (row >= sh.rows) return;
   x += row * n, y += row * n;
-  constexpr bool keep = !log && std::is_same_v<T, A>;  // y holds the exponentials in between, unless that would round them
-  const A most = row_max<A>(x, n), sum = row_sum_exp(x, n, most, keep ? y : (T*)nullptr);
-  const A log_sum = math::log(sum), scale = A(1) / sum;
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    A value[kRowValues];
-    load_row((keep ? y : x) + c, n - c, A(0), value);
-    LANES for (int j = 0; j < kRowValues; j++) value[j] = keep  ? value[j] * scale
-                                                          : log ? value[j] - most - log_sum
-                                                                : math::exp(value[j] - most) * scale;
-    store_row(y + c, n - c, false, value);
+  const A most = row_max<A>(x, n);
+  if constexpr (!log && std::is_same_v<T, A>) {  // y holds the exponentials in between; another type would round them
+    A sum[kRowValues];
+    LANES for (int j = 0; j < kRowValues; j++) sum[j] = 0;
+    for_row(n, [&](RowLane lane) {
+      const A value = math::exp(lane.load(x, A(-INFINITY)) - most);
+      sum[lane.j] += value;
+      lane.store(y, value);
+    });
+    const A scale = A(1) / lane_sum(sum);
+    for_row(n, [=](RowLane lane) { lane.store(y, lane.load(y, A(0)) * scale); });
+  } else {
+    const A sum = row_sum_exp(x, n, most), log_sum = math::log(sum), scale = A(1) / sum;
+    for_row(n, [=](RowLane lane) {
+      const A centered = lane.load(x, A(0)) - most;
+      lane.store(y, log ? centered - log_sum : math::exp(centered) * scale);
+    });
   }
 }
 
@@ -39,20 +46,16 @@ __global__ void softmax_backward_kernel2(const T* dy, const T* y, T* dx, Softmax
   const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n = sh.classes;
   if (row >= sh.rows) return;
   dy += row * n, y += row * n, dx += row * n;
-  A sums[kRowValues], u[kRowValues], v[kRowValues];
+  A sums[kRowValues];
   LANES for (int j = 0; j < kRowValues; j++) sums[j] = 0;
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    load_row(dy + c, n - c, A(0), u);
-    load_row(y + c, n - c, A(0), v);
-    LANES for (int j = 0; j < kRowValues; j++) sums[j] += log ? u[j] : u[j] * v[j];
-  }
+  for_row(n, [&](RowLane lane) { sums[lane.j] += lane.load(dy, A(0)) * (log ? A(1) : lane.load(y, A(0))); });
   const A sum = lane_sum(sums);
-  for (int64_t c = 0; c < n; c += kRowValues) {
-    load_row(dy + c, n - c, A(0), u);
-    load_row(y + c, n - c, A(0), v);
-    LANES for (int j = 0; j < kRowValues; j++) u[j] = log ? u[j] - math::exp(v[j]) * sum : v[j] * (u[j] - sum);
-    store_row(dx + c, n - c, sh.accumulate != 0, u);
-  }
+  auto gradient = [=](RowLane lane) {
+    const A u = lane.load(dy, A(0)), v = lane.load(y, A(0));
+    return log ? u - math::exp(v) * sum : v * (u - sum);
+  };
+  if (sh.accumulate) for_row(n, [=](RowLane lane) { lane.store(dx, lane.load(dx, A(0)) + gradient(lane)); });
+  else for_row(n, [=](RowLane lane) { lane.store(dx, gradient(lane)); });
 }
 
 template <class T>

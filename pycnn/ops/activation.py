@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tensor import Tensor
-from .elementwise import MapFunction
+from .elementwise import MapFunction, check_number
 
 
 class _ReLU(MapFunction):
@@ -42,7 +42,12 @@ def relu6(input: Tensor) -> Tensor:
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """input where it is positive, negative_slope · input elsewhere (Maas et al. 2013). The gradient at 0 is negative_slope."""
+    """input where it is positive, negative_slope · input elsewhere (Maas et al. 2013). The gradient at 0 is negative_slope.
+
+    Raises:
+        DTypeError: negative_slope is no number.
+    """
+    check_number("leaky_relu", "negative_slope", negative_slope)
     return _LeakyReLU(negative_slope)(input)
 
 

@@ -335,6 +335,12 @@ def square(input: Tensor) -> Tensor:
     return _Square()(input)
 
 
+def check_number(name, argument, value):
+    """Refuse what is no Python or NumPy number."""
+    if not isinstance(value, int | float | np.integer | np.floating):
+        raise DTypeError(f"{name}: {argument} must be a number, got a {type(value).__name__}")
+
+
 def pow(input: Tensor, exponent: float) -> Tensor:
     """input to the power of a number; NaN where input is negative and the exponent no integer.
 
@@ -343,8 +349,7 @@ def pow(input: Tensor, exponent: float) -> Tensor:
     Raises:
         DTypeError: the exponent is no number.
     """
-    if not isinstance(exponent, int | float | np.integer | np.floating):
-        raise DTypeError(f"pow: exponent must be a number, got a {type(exponent).__name__}")
+    check_number("pow", "exponent", exponent)
     exact = {2: _Square, 0.5: _Sqrt, -0.5: _Rsqrt, -1: _Reciprocal}  # as in PyTorch
     return exact[exponent]()(input) if exponent in exact else _Pow(exponent)(input)
 
@@ -352,13 +357,17 @@ def pow(input: Tensor, exponent: float) -> Tensor:
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
     """min(max(input, `min`), `max`) with numbers for the bounds, None for none; NaN stays NaN.
 
-    The gradient is 0 outside the bounds and passes on them.
+    The gradient is 0 outside the bounds and passes on them. Where `min` > `max`, all elements become `max`.
 
     Raises:
         ValueError: neither bound is given.
+        DTypeError: a bound is no number.
     """
     if min is None and max is None:
         raise ValueError("clamp: at least one of min and max must be given")
+    for argument, bound in (("min", min), ("max", max)):
+        if bound is not None:
+            check_number("clamp", argument, bound)
     return _Clamp(-np.inf if min is None else min, np.inf if max is None else max)(input)
 
 
