@@ -33,6 +33,7 @@ SHAPES = {
     "depthwise": shape(2, 11, 10, 19, 19, 3, 3, pad=1, groups=19),
     "depthwise_strided": shape(2, 12, 9, 35, 35, 3, 3, stride=2, pad=1, groups=35),
     "depthwise_unpadded": shape(1, 9, 13, 8, 8, 3, 3, stride=2, groups=8),
+    "depthwise_wide": shape(2, 5, 37, 19, 19, 3, 3, pad=1, groups=19),  # the CPU's weight gradient takes tiles of one row
     "depthwise_dilated": shape(3, 9, 8, 6, 6, 3, 3, pad=2, dilation=2, groups=6),
     "depthwise_uneven": ConvShape(1, 7, 6, 5, 5, 5, 2, 3, 6, 2, 1, 2, 1, 1, 1, 5),
     "multiplier": shape(2, 7, 6, 5, 15, 3, 3, stride=2, pad=1, groups=5),
