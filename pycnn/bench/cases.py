@@ -230,7 +230,8 @@ def far_from_zero(*shape, scale=1.0):
 
 
 def softmax(name, op, dim, *shape, scale=1.0, make=normal):
-    return Case(f"softmax/{op}_{name}", lambda F, x: getattr(F, op)(x, dim), {"x": make(*shape, scale=scale)})
+    function = lambda F, x: getattr(F, op)(x, dim)
+    return Case(f"softmax/{op}_{name}", function, {"x": make(*shape, scale=scale)}, depth=2)  # sums of exp(x), of dy · y
 
 
 SOFTMAX = [

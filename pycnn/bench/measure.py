@@ -37,7 +37,7 @@ class Effort:
     most: int
 
 
-FULL, QUICK, GPU = Effort(0.03, 2.0, 15), Effort(0.01, 0.5, 5), Effort(0.002, 1.0, 25)
+FULL, QUICK, GPU = Effort(0.03, 1.2, 15), Effort(0.01, 0.5, 5), Effort(0.002, 1.0, 25)
 
 
 class CpuClock:
