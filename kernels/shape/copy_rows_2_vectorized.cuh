@@ -9,6 +9,7 @@ Next      -
 Storage   float half bfloat16 double uint8_t
 */
 #include "../common/lanes.h"
+#include "../common/strip.h"
 #include "shape.h"
 
 namespace pycnn {
@@ -39,6 +40,13 @@ __global__ void copy_rows_kernel2(const T* x, T* y, RowBlocks b, int64_t x_pitch
   for (int64_t r = begin; r < end; r++) {
     const T* from = x + r * x_pitch + c0;
     T* to = y + r * y_pitch + c0;
+#if !PYCNN_CUDA
+    if (accumulate) {
+      STRIP for (int c = 0; c < columns; c++) to[c] = T(A(to[c]) + A(from[c]));
+    } else {
+      std::memcpy(to, from, columns * sizeof(T));
+    }
+#else
     for_lanes<kMaxV>(0, columns, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
       const auto values = load_lanes<V>(from + c);
@@ -48,6 +56,7 @@ __global__ void copy_rows_kernel2(const T* x, T* y, RowBlocks b, int64_t x_pitch
       LANES for (int j = 0; j < V; j++) sum[j] = A(before[j]) + A(values[j]);
       store_lanes<V>(sum, to + c);
     });
+#endif
   }
 }
 
