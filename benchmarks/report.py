@@ -26,6 +26,7 @@ from pycnn.bench.report import (
     by_op,
     cells,
     digits,
+    summarize,
     summary_cells,
     version_cells,
 )
@@ -58,7 +59,7 @@ def markdown(headings, rows) -> str:
 def table(name: str, result: dict) -> str:
     """The table `name` of a result; empty if the result has no such rows."""
     if name == "summary":
-        return markdown(SUMMARY_HEADINGS, map(summary_cells, result["groups"]))
+        return markdown(SUMMARY_HEADINGS, map(summary_cells, summarize(result["rows"])))
     if name == "accuracy":
         return accuracy(result["rows"])
     if name.startswith("agreement"):

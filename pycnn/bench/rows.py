@@ -67,7 +67,7 @@ GROUPS = {
     "grouped convolution": Group("Grouped convolutions", target=1.5),
     "transposed convolution": Group("Transposed convolutions"),
     "gemm": Group("Matrix products"),
-    "memory": Group("Memory-bound ops", target=0.8),
+    "memory": Group("Memory-bound ops", target=0.9),
     "overhead": Group("Overhead of a small op"),
     "import": Group("Import", limit=0.3),
     "peak memory": Group("Peak memory of 10 training steps"),
