@@ -1,10 +1,12 @@
 """`pycnn bench agreement`: every kernel version within its bound of float64, and the table that says so."""
 
+import json
+
 import numpy as np
 import pytest
 
 from pycnn import backend
-from pycnn.bench import agreement, report
+from pycnn.bench import agreement, main, report
 from pycnn.bench.cases import CASES
 
 pytest.importorskip("torch", reason="PyTorch is not installed (agreement needs its float64)")
@@ -41,3 +43,11 @@ def test_one_line_an_op(records):
     gemm = next(line for line in lines if line["op"] == "gemm")
     assert gemm["pycnn"]["float32"] == max(r["pycnn"]["float32"] for r in records if r["op"] == "gemm")
     assert report.agreement_cells(gemm)[0].startswith("gemm:")
+
+
+def test_the_command_prints_and_saves_a_table(tmp_path, capsys):
+    assert main(["agreement", "--filter", "log:", "--json", str(tmp_path)]) == 0
+    assert "log:vectorized" in capsys.readouterr().out
+    (saved,) = tmp_path.glob("*/*-agreement.json")
+    assert [row["op"] for row in json.loads(saved.read_text())["rows"]] == ["log", "log"]
+    assert main(["agreement", "--filter", "nothing"]) == 2

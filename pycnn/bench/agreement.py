@@ -49,7 +49,8 @@ def measure(pattern: str | None = None, progress=lambda name: None) -> list[dict
         progress(f"{row['op']}:{row['version']}")
         family = row["file"].partition("/")[0]
         chosen = sorted(users.get(row["op"], []), key=lambda judged: judged.case.family != family)[:MOST_CASES]
-        record: dict = {"op": row["op"], "version": row["version"], "idea": row["idea"], "cases": 0, "pycnn": {}, "torch": {}}
+        head = {"group": "agreement", "op": row["op"], "version": row["version"], "idea": row["idea"]}
+        record: dict = head | {"cases": 0, "pycnn": {}, "torch": {}}
         for storage in (s for s in HALF_ULP if s in row["storage"]):
             with backend.kernels(**{row["op"]: row["version"]}):
                 errors = [(judged.error("pycnn", storage), judged) for judged in chosen]
