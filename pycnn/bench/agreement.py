@@ -6,7 +6,8 @@ type. The reference is PyTorch in float64 on the inputs as rounded to that type.
 - of sums of products (ops linear in each input): 4·2⁻²⁴·sqrt(K)·sqrt(Σ(aᵢbᵢ)²) + u·|y|, with u half an ulp of the storage type.
   K and Σ(aᵢbᵢ)² follow from the op itself, and so do its gradients': it makes K of ones and Σ(aᵢbᵢ)² of squares;
 - of other ops: 4·u·d·sqrt(K)·max(|y|, rms(y)), K being the inputs that an output depends on and d the sums that follow one
-  another (the case's depth). A gradient, which an op computes from a result that was rounded, is never below rms(dy) there.
+  another (the case's roundings or depth). A gradient, which an op computes from a result that was rounded, is never below
+  rms(dy) there.
 
 Values that overflow in the storage type are left out.
 """
@@ -116,7 +117,7 @@ class _Judged:
         arriving = _rms(np.concatenate(upstream)) if upstream else 0.0
         bounds = {}
         for name, y in exact.items():
-            terms = self.case.depth**2 * max(1, elements / max(y.size, 1))
+            terms = (self.case.roundings or self.case.depth) ** 2 * max(1, elements / max(y.size, 1))
             least = max(_rms(y), arriving if name.startswith("gradient/") else 0.0)
             bounds[name] = 4 * HALF_ULP[storage] * np.sqrt(terms) * np.maximum(np.abs(y), least) + SMALLEST[storage]
         return bounds
