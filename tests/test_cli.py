@@ -13,7 +13,7 @@ import pytest
 
 import pycnn
 from pycnn import cli, doctor, kernel_source
-from pycnn.models import create_model, list_models
+from pycnn.models import create_model
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same pycnn from any folder
@@ -176,14 +176,6 @@ def test_lenet5_is_the_modern_form():
     assert sum(p.size for p in model.parameters()) == 61_706
     x = pycnn.Tensor(np.zeros((3, 1, 32, 32), np.float32), layout="image")
     assert model(x).shape == (3, 10) and create_model("lenet5", num_classes=4)(x).shape == (3, 4)
-
-
-def test_models_are_found_by_pattern_and_near_names_are_offered():
-    assert "lenet5" in list_models() and list_models("lenet*") == ["lenet5"] and list_models("x*") == []
-    with pytest.raises(ValueError, match="no model 'lenet-5'; did you mean lenet5"):
-        create_model("lenet-5")
-    with pytest.raises(ValueError, match="no model 'zzz'; there are .*lenet5"):
-        create_model("zzz")
 
 
 # ---- the rest ----

@@ -6,12 +6,24 @@ So both sides of a comparison are one description of a net, and parameters have 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import sys
 import types
-from functools import cache
+from functools import cache, partial
 
 PACKAGE = "pycnn_torch_twin"
+
+
+class _Finder:
+    """Finds ``pycnn_torch_twin.models.alexnet`` at ``pycnn.models.alexnet``; its relative imports lead to twins."""
+
+    @staticmethod
+    def find_spec(name: str, path=None, target=None):
+        if not name.startswith(f"{PACKAGE}."):
+            return None
+        original = importlib.util.find_spec("pycnn" + name.removeprefix(PACKAGE))
+        return original and importlib.util.spec_from_file_location(name, original.origin)
 
 
 @cache
@@ -35,6 +47,31 @@ def _package() -> dict:
     ops = types.ModuleType(f"{PACKAGE}.ops")
     for source in (torch, torch.nn.functional):
         ops.__dict__.update({name: value for name, value in vars(source).items() if not name.startswith("_")})
+    _add_ops(torch, ops)
+    _add_layers(Module, nn, ops)
+    builders: dict = {}
+    registry = types.ModuleType(f"{PACKAGE}.models.registry")
+
+    def register(name, image=(), **options):
+        def enter(build):
+            builders[name] = partial(build, **options)
+            return build
+
+        return enter
+
+    registry.register = register
+    packages = [types.ModuleType(name) for name in (PACKAGE, f"{PACKAGE}.models", f"{PACKAGE}.bench")]
+    for package in packages:
+        package.__path__ = []
+    packages[0].nn, packages[0].ops = nn, ops
+    for module in (*packages, nn, ops, registry):
+        sys.modules[module.__name__] = module
+    sys.meta_path.append(_Finder)
+    return builders
+
+
+def _add_ops(torch, ops) -> None:
+    """What pycnn.ops has and PyTorch has not, or has otherwise."""
 
     def conv_bn(conv, bn, x, add=None, relu=True):
         y = bn(conv(x))
@@ -44,27 +81,47 @@ def _package() -> dict:
     def bn_conv(bn, conv, x, relu=True):
         return conv(torch.relu(bn(x)) if relu else bn(x))
 
-    ops.conv_bn, ops.bn_conv = conv_bn, bn_conv
-    root, models = types.ModuleType(PACKAGE), types.ModuleType(f"{PACKAGE}.models")
-    root.__path__ = models.__path__ = []
-    root.nn, root.ops, root.models = nn, ops, models
-    builders: dict = {}
-    registry = types.ModuleType(f"{PACKAGE}.models.registry")
-    registry.register = lambda name: lambda build: builders.setdefault(name, build)
-    for module in (root, models, nn, ops, registry):
-        sys.modules[module.__name__] = module
-    return builders
+    def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=None, convention="torch"):
+        k = k if k is not None else 2.0 if convention == "paper" else 1.0
+        return torch.nn.functional.local_response_norm(x, size, alpha * size if convention == "paper" else alpha, beta, k)
+
+    def drop_path(x, p=0.5, training=True, mode="row"):
+        if not training or p == 0:
+            return x
+        shape = (1 if mode == "batch" else len(x), *[1] * (x.ndim - 1))
+        return x * torch.bernoulli(torch.full(shape, 1 - p, dtype=x.dtype)) / max(1 - p, 1e-30)
+
+    def crop(x, top, left, height, width):
+        return x[..., top : top + height, left : left + width]
+
+    for function in (conv_bn, bn_conv, local_response_norm, drop_path, crop):
+        setattr(ops, function.__name__, function)
 
 
-@cache
+def _add_layers(Module, nn, ops) -> None:
+    """What pycnn.nn has and PyTorch has not, or has otherwise."""
+
+    class LocalResponseNorm(Module):
+        def __init__(self, *arguments, **named):
+            self.arguments, self.named = arguments, named
+
+        def forward(self, x):
+            return ops.local_response_norm(x, *self.arguments, **self.named)
+
+    class DropPath(Module):
+        def __init__(self, p=0.5, mode="row"):
+            self.p, self.mode = p, mode
+
+        def forward(self, x):
+            return ops.drop_path(x, self.p, self.training, self.mode)
+
+    nn.LocalResponseNorm, nn.DropPath = LocalResponseNorm, DropPath
+
+
 def _twin_module(module):
     """The file of `module`, executed with PyTorch."""
     _package()
-    made = types.ModuleType(f"{PACKAGE}.models.{module.__name__.rpartition('.')[2]}")
-    made.__package__ = f"{PACKAGE}.models"
-    sys.modules[made.__name__] = made
-    exec(compile(inspect.getsource(module), inspect.getfile(module), "exec"), made.__dict__)
-    return made
+    return importlib.import_module(PACKAGE + module.__name__.removeprefix("pycnn"))
 
 
 def twin(build):
@@ -85,7 +142,5 @@ def torch_model(name: str, **options):
     """
     from ..models import registry
 
-    if name not in registry.list_models():
-        registry.create_model(name)  # raises, and says which names are near
-    _twin_module(importlib.import_module(registry._models[name].__module__))
+    _twin_module(inspect.getmodule(registry.entry(name).build))
     return _package()[name](**options)

@@ -14,7 +14,7 @@ from .. import nn, ops
 from .registry import register
 
 
-@register("lenet5")
+@register("lenet5", image=(1, 32, 32))
 class LeNet5(nn.Module):
     """LeNet-5, modern form.  x: (N, 1, 32, 32) -> logits (N, num_classes)."""
 

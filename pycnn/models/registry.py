@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatch
 
-_models: dict[str, Callable] = {}
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered model.
+
+    Attributes:
+        name: what :func:`create_model` calls it.
+        build: the class or function that makes it.
+        image: (channels, height, width) of the images it was designed for; the batch comes before them.
+        options: arguments of `build` that make it this model.
+    """
+
+    name: str
+    build: Callable
+    image: tuple[int, int, int]
+    options: dict
 
 
-def register(name: str):
-    """Decorator: make a class or function available as ``create_model(name)``."""
+_entries: dict[str, Entry] = {}
+
+
+def register(name: str, image: tuple[int, int, int] = (3, 224, 224), **options):
+    """Decorator: make a class or function available as ``create_model(name)``, which calls it with `options`; one class may be
+    registered under several names. `image` is (channels, height, width)."""
 
     def enter(build):
-        if name in _models:
+        if name in _entries:
             raise ValueError(f"there are two models named {name!r}")
-        _models[name] = build
+        _entries[name] = Entry(name, build, image, options)
         return build
 
     return enter
@@ -23,7 +43,20 @@ def register(name: str):
 
 def list_models(pattern: str = "*") -> list[str]:
     """Registered names that match a shell pattern ("resnet*"), sorted."""
-    return sorted(name for name in _models if fnmatch(name, pattern))
+    return sorted(name for name in _entries if fnmatch(name, pattern))
+
+
+def entry(name: str) -> Entry:
+    """What is registered under a name.
+
+    Raises:
+        ValueError: there is no model of that name (near ones are listed).
+    """
+    if name not in _entries:
+        near = difflib.get_close_matches(name, _entries, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "list_models() names them all"
+        raise ValueError(f"there is no model {name!r}; {hint}")
+    return _entries[name]
 
 
 def create_model(name: str, **options):
@@ -33,8 +66,5 @@ def create_model(name: str, **options):
         ValueError: there is no model of that name (near ones are listed).
         TypeError: the model has no such option.
     """
-    if name not in _models:
-        near = difflib.get_close_matches(name, _models, n=3, cutoff=0.5)
-        known = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(list_models())}"
-        raise ValueError(f"there is no model {name!r}; {known}")
-    return _models[name](**options)
+    found = entry(name)
+    return found.build(**(found.options | options))
