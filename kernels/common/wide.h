@@ -86,6 +86,16 @@ __forceinline__ W where(const Mask& mask, const W& a, const W& b) {
 inline constexpr int kBundle = PYCNN_CUDA ? 1 : 4;
 template <int lanes, int V> inline constexpr int kBundled = lanes > V ? lanes / V : 1;
 
+// p, of which the compiler knows nothing: what is added to it is not computed ahead of a loop and kept for it. The pointers of
+// a tile of pixels are more than a CPU has registers.
+template <class T>
+__device__ __forceinline__ T* unknown(T* p) {
+#if !PYCNN_CUDA
+  asm("" : "+r"(p));
+#endif
+  return p;
+}
+
 // V times the same number.
 template <int V, class A>
 __device__ __forceinline__ Wide<A, V> wide(A value) {

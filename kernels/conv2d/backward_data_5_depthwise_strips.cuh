@@ -3,8 +3,8 @@ conv2d backward_data (dgrad), version 5: depthwise, a thread takes 16 bytes of c
 takes one element.
 
 Math      dx[n,h,w,c] = bias[c] + sum over r,s of dy[n,p,q,c] * weight[c,r,s]  with p = (h+pad-r*dilation)/stride, q likewise
-Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)   taps: R,S,C in the workspace, weight transposed by a kernel of its own
-Threads   V channels of 2 x 4 pixels of dx, c fastest: a warp reads 512 contiguous bytes. Each pixel of dy is loaded once and
+Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)   taps: in the workspace, laid out by a kernel of its own (TapStrips)
+Threads   V channels of 2 x 4 pixels of dx (4 x 1 on a CPU), c fastest: a warp reads 512 contiguous bytes. Each pixel of dy is loaded once and
           multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). A tile starts where a window
           does, so which taps meet is known to the compiler: under a stride no tap is tried in vain. Other filters: pixel by pixel
 Limit     memory, with 3 x 3 filters: rows of dy that two tiles share come from L1 and L2
@@ -18,21 +18,28 @@ namespace pycnn {
 // How many outputs before that of a tile's first pixel still reach into the tile.
 template <int kStride> inline constexpr int kReach = (3 - 1) / kStride;
 
-// sum[a][b] += the products of the tile whose first pixel is the first tap of output (p0, q0) of image dy. With kInside all
-// outputs that reach into it exist.
-template <bool kInside, int kStride, int kRows, class A, int V, class T>
+// The tile of pixels: whole steps of a stride.
+template <int V, int kStride> inline constexpr int kPixelRows = kTileRows<V> < kStride ? kStride : kTileRows<V>;
+template <int kStride> inline constexpr int kPixelColumns = kTileColumns < kStride ? kStride : kTileColumns;
+
+// sum[a][b] += the products of the tile whose first pixel is the first tap of output (p0, q0) of image dy, for kWides times V
+// channels. With kInside all outputs that reach into it exist.
+template <bool kInside, int kStride, int kRows, int kColumns, class A, int V, int kWides, class T>
 __device__ __forceinline__ void add_gradients(const T* dy, int64_t dy_pitch, int p0, int q0, const ConvShape& sh,
-                                              const Wide<A, V> (&tap)[3][3], Wide<A, V> (&sum)[kRows][kTileColumns]) {
+                                              const FilterTaps<A, V>& taps, Wide<A, V> (&sum)[kRows][kColumns][kWides]) {
   UNROLLED for (int i = -kReach<kStride>; i <= (kRows - 1) / kStride; i++) {
     if (!kInside && (p0 + i < 0 || p0 + i >= sh.P)) continue;
-    UNROLLED for (int j = -kReach<kStride>; j <= (kTileColumns - 1) / kStride; j++) {
+    const T* row = unknown(dy + (int64_t(p0 + i) * sh.Q + q0) * dy_pitch);
+    UNROLLED for (int j = -kReach<kStride>; j <= (kColumns - 1) / kStride; j++) {
       if (!kInside && (q0 + j < 0 || q0 + j >= sh.Q)) continue;
-      const auto value = load_wide<A, V>(dy + (int64_t(p0 + i) * sh.Q + q0 + j) * dy_pitch);
-      UNROLLED for (int a = 0; a < kRows; a++) {
-        UNROLLED for (int b = 0; b < kTileColumns; b++) {
-          const int r = a - i * kStride, s = b - j * kStride;
-          if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
-          sum[a][b] += value * tap[r][s];
+      UNROLLED for (int k = 0; k < kWides; k++) {
+        const auto value = load_wide<A, V>(row + j * dy_pitch + k * V);
+        UNROLLED for (int a = 0; a < kRows; a++) {
+          UNROLLED for (int b = 0; b < kColumns; b++) {
+            const int r = a - i * kStride, s = b - j * kStride;
+            if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
+            sum[a][b][k] += value * taps.at(r, s, k);
+          }
         }
       }
     }
@@ -41,9 +48,9 @@ __device__ __forceinline__ void add_gradients(const T* dy, int64_t dy_pitch, int
 
 template <class T, int kMaxV, int kStride>
 __global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, const T* bias, T* dx,
-                                             int64_t dx_pitch, ConvShape sh, RowParts parts) {
+                                             int64_t dx_pitch, ConvShape sh, RowParts parts, TapStrips strips) {
   using A = Accumulator<T>;
-  constexpr int kRows = kStride == 2 ? 2 : kTileRows<kMaxV>;
+  constexpr int kRows = kPixelRows<kMaxV, kStride>, kColumns = kPixelColumns<kStride>;
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
   if (item >= parts.count) return;
   const RowPart part = parts[item];
@@ -54,23 +61,27 @@ __global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, cons
   dy += n * sh.P * sh.Q * dy_pitch;
   dx += n * H * W * dx_pitch;
 
-  for (int column = part.begin; column < part.end; column += kTileColumns) {
+  for (int column = part.begin; column < part.end; column += kColumns) {
     const int w = column - before_w, q0 = (w + int(sh.pad_w)) / kStride;
     const bool inside = p0 >= kReach<kStride> && p0 + (kRows - 1) / kStride < sh.P && q0 >= kReach<kStride> &&
-                        q0 + (kTileColumns - 1) / kStride < sh.Q;
+                        q0 + (kColumns - 1) / kStride < sh.Q;
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int V = decltype(lanes)::value;
-      const Wide<A, V> first = bias ? load_wide<A, V>(bias + c) : Wide<A, V>{};
-      Wide<A, V> tap[3][3], sum[kRows][kTileColumns];
-      load_taps<A, V>(taps + c, sh.C, tap);
-      UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kTileColumns; b++) sum[a][b] = first;
-      if (inside) add_gradients<true, kStride, kRows, A, V>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
-      else add_gradients<false, kStride, kRows, A, V>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
+      constexpr int V = kWideLanes<A, decltype(lanes)::value>, kWides = decltype(lanes)::value / V;
+      const FilterTaps<A, V> tap(strips.first(taps, c), strips.step<V * kWides>());
+      Wide<A, V> sum[kRows][kColumns][kWides];
+      UNROLLED for (int k = 0; k < kWides; k++) {
+        const Wide<A, V> first = bias ? load_wide<A, V>(bias + c + k * V) : Wide<A, V>{};
+        UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kColumns; b++) sum[a][b][k] = first;
+      }
+      if (inside) add_gradients<true, kStride, kRows, kColumns, A, V, kWides>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
+      else add_gradients<false, kStride, kRows, kColumns, A, V, kWides>(dy + c, dy_pitch, p0, q0, sh, tap, sum);
 
       UNROLLED for (int a = 0; a < kRows; a++) {
-        UNROLLED for (int b = 0; b < kTileColumns; b++) {
-          if (h + a >= 0 && h + a < H && w + b >= 0 && w + b < W)
-            store_sums<A, V>(sum[a][b], dx + (int64_t(h + a) * W + w + b) * dx_pitch + c, sh.accumulate);
+        if (h + a < 0 || h + a >= H) continue;
+        T* row = unknown(dx + (int64_t(h + a) * W + w) * dx_pitch + c);
+        UNROLLED for (int b = 0; b < kColumns; b++) {
+          if (w + b < 0 || w + b >= W) continue;
+          UNROLLED for (int k = 0; k < kWides; k++) store_sums<A, V>(sum[a][b][k], row + b * dx_pitch + k * V, sh.accumulate);
         }
       }
     });
@@ -80,7 +91,7 @@ __global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, cons
 // Any filter, stride and dilation.
 template <class T, int kMaxV>
 __global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, const Accumulator<T>* taps, const T* bias, T* dx,
-                                                 int64_t dx_pitch, ConvShape sh, RowParts parts) {
+                                                 int64_t dx_pitch, ConvShape sh, RowParts parts, TapStrips strips) {
   using A = Accumulator<T>;
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
   if (item >= parts.count) return;
@@ -103,7 +114,7 @@ __global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, 
           const int s = (w - q * stride_w) / dilation_w;
           if (s * dilation_w != w - q * stride_w) continue;
           const auto value = load_wide<A, V>(dy + (int64_t(p) * sh.Q + q) * dy_pitch + c);
-          sum += value * load_wide<A, V>(taps + (r * sh.S + s) * sh.C + c);
+          sum += value * load_wide<A, V>(strips.first(taps, c) + (r * sh.S + s) * strips.step<V>());
         }
       }
       store_sums<A, V>(sum, dx + (part.row * sh.W + column) * dx_pitch + c, sh.accumulate);
@@ -114,14 +125,16 @@ __global__ void conv2d_backward_data_any_kernel5(const T* dy, int64_t dy_pitch, 
 template <class T>
 void conv2d_backward_data5(const Plan& plan, Array dy, Array weight, Array bias, Array dx) {
   const auto& sh = plan.problem<ConvShape>();
-  const auto* taps = depthwise_taps<T>(plan, sh, weight);
   with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
-    constexpr int V = kStripLanes<T, decltype(lanes)::value>;
     with_filter(sh, [&](auto filter, auto stride) {
-      constexpr int step = filter ? stride : 1, height = !filter ? 1 : stride == 2 ? 2 : kTileRows<V>;
+      constexpr int V = filter ? kLineLanes<T, decltype(lanes)::value> : kStripLanes<T, decltype(lanes)::value>;
+      const TapStrips strips(sh, V);
+      const auto* taps = depthwise_taps<T>(plan, strips, weight);
+      constexpr int step = filter ? stride : 1, height = filter ? kPixelRows<V, step> : 1;
       const RowParts parts(sh.N * ceil_div(sh.H + sh.pad_h % step, height), sh.W + sh.pad_w % step, sh.C, V);
       constexpr auto kernel = filter ? conv2d_backward_data_kernel5<T, V, step> : conv2d_backward_data_any_kernel5<T, V>;
-      launch<kernel>(parts.geometry(), dy.as<const T>(), dy.pitch, taps, bias.as<const T>(), dx.as<T>(), dx.pitch, sh, parts);
+      launch<kernel>(parts.geometry(), dy.as<const T>(), dy.pitch, taps, bias.as<const T>(), dx.as<T>(), dx.pitch, sh, parts,
+                     strips);
     });
   });
 }

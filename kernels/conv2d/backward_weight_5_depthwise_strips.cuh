@@ -7,8 +7,7 @@ Math      partial[piece,r,s,c] = sum over the lines (n,p) of a piece and all q o
 Memory    dy: N,P,Q,C   x: N,H,W,C   dweight: C,R,S in the accumulator type   (dy and x with a pitch)
           partial: pieces,R,S,C in the workspace
 Threads   V channels of a piece, c fastest: a warp reads 512 contiguous bytes. The sums of 3 x 3 taps stay in registers while
-          tiles of 2 x 4 pixels of dy pass by (1 x 4 in wide images on a CPU), each of which meets all its pixels of x (stride
-          1 or 2). On a CPU a tile meets all channels before the next, so that memory is read in order, and the sums stay in
+          tiles of 2 x 4 pixels of dy pass by (4 x 1 on a CPU), each of which meets all its pixels of x (stride 1 or 2). On a CPU a tile meets all channels before the next, so that memory is read in order, and the sums stay in
           L1. Other filters: one tap after the other
 Limit     a GPU has C/V threads for each of at most 256 pieces, few for a layer of 32 channels
 Next      backward_weight_6_grouped.cuh
@@ -18,28 +17,32 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-// sum[r][s] += the products of the tile of outputs at (p, q). With kInside all of it and all its taps exist.
+// sum[r][s] += the products of the tile of outputs at (p, q). With kInside all of it and all its taps exist. On a CPU its outputs
+// always do: the lines left over are tiles of one row.
 template <bool kInside, int kStride, int kRows, class A, int V, class T>
 __device__ __forceinline__ void add_tile(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch, int p, int q, int p_end,
                                          const ConvShape& sh, Wide<A, V> (&sum)[3][3]) {
+  constexpr bool kWhole = kInside || !PYCNN_CUDA;
   const int h0 = p * kStride - int(sh.pad_h), w0 = q * kStride - int(sh.pad_w);
   Wide<A, V> gradient[kRows][kTileColumns];
   UNROLLED for (int a = 0; a < kRows; a++) {
+    const T* row = unknown(dy + (int64_t(p + a) * sh.Q + q) * dy_pitch);
     UNROLLED for (int b = 0; b < kTileColumns; b++) {
-      if (!kInside && (p + a >= p_end || q + b >= sh.Q)) continue;
-      gradient[a][b] = load_wide<A, V>(dy + (int64_t(p + a) * sh.Q + q + b) * dy_pitch);
+      if (!kWhole && (p + a >= p_end || q + b >= sh.Q)) continue;
+      gradient[a][b] = load_wide<A, V>(row + b * dy_pitch);
     }
   }
   UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
     if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;  // padding contributes zero
+    const T* row = unknown(x + (int64_t(h0 + i) * sh.W + w0) * x_pitch);
     UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
       if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;
-      const auto value = load_wide<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
+      const auto value = load_wide<A, V>(row + j * x_pitch);
       UNROLLED for (int a = 0; a < kRows; a++) {
         UNROLLED for (int b = 0; b < kTileColumns; b++) {
           const int r = i - a * kStride, s = j - b * kStride;
           if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
-          if (!kInside && (p + a >= p_end || q + b >= sh.Q)) continue;
+          if (!kWhole && (p + a >= p_end || q + b >= sh.Q)) continue;
           sum[r][s] += value * gradient[a][b];
         }
       }
@@ -47,61 +50,73 @@ __device__ __forceinline__ void add_tile(const T* dy, int64_t dy_pitch, const T*
   }
 }
 
-template <class T, int kMaxV, int kStride, int kRows>
+template <class T, int kMaxV, int kStride>
 __global__ void conv2d_backward_weight_kernel5(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch,
                                                Accumulator<T>* partial, ConvShape sh, LinePieces pieces, ChannelParts channels) {
   using A = Accumulator<T>;
+  constexpr int kRows = kTileRows<kMaxV>;
   const int64_t item = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (item >= pieces.count * channels.count) return;
   const int64_t piece = item / channels.count;
   const int c_begin = channels.begin(item % channels.count), c_end = channels.begin(item % channels.count + 1);
   partial += piece * 9 * sh.C;
 
-  // body(image of dy, image of x, p, q, end of the piece in this image, all of the tile exists) for each tile of the piece
+  // body(image of dy, image of x, p, q, end of the piece in this image, rows of the tile, all of it exists) for each tile
   auto for_tiles = [&](auto body) {
     int64_t line = pieces.begin(piece);
     while (line < pieces.begin(piece + 1)) {
       const int64_t n = line / sh.P, left = pieces.begin(piece + 1) - line;
       const int p_begin = int(line % sh.P), p_end = int(left < sh.P - p_begin ? p_begin + left : sh.P);
       const T *dy_image = dy + n * sh.P * sh.Q * dy_pitch, *x_image = x + n * sh.H * sh.W * x_pitch;
-      for (int p = p_begin; p < p_end; p += kRows) {
+      for (int p = p_begin, rows; p < p_end; p += rows) {
+        rows = PYCNN_CUDA || p + kRows <= p_end ? kRows : 1;
         const int h0 = p * kStride - int(sh.pad_h);
         const bool inside_h = p + kRows <= p_end && h0 >= 0 && h0 + (kRows - 1) * kStride + 3 <= sh.H;
         for (int q = 0; q < sh.Q; q += kTileColumns) {
           const int w0 = q * kStride - int(sh.pad_w);
-          body(dy_image, x_image, p, q, p_end,
+          body(dy_image, x_image, p, q, p_end, rows,
                inside_h && q + kTileColumns <= sh.Q && w0 >= 0 && w0 + (kTileColumns - 1) * kStride + 3 <= sh.W);
         }
       }
       line += p_end - p_begin;
     }
   };
-  auto add = [&](auto lanes, int c, const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside, auto& sum) {
+  auto add = [&](auto lanes, int c, const T* dy_image, const T* x_image, int p, int q, int p_end, int rows, bool inside,
+                 auto& sum) {
     constexpr int V = decltype(lanes)::value;
-    if (inside) add_tile<true, kStride, kRows, A, V>(dy_image + c, dy_pitch, x_image + c, x_pitch, p, q, p_end, sh, sum);
-    else add_tile<false, kStride, kRows, A, V>(dy_image + c, dy_pitch, x_image + c, x_pitch, p, q, p_end, sh, sum);
+    auto add_rows = [&](auto all_inside, auto count) {
+      add_tile<all_inside, kStride, count, A, V>(dy_image + c, dy_pitch, x_image + c, x_pitch, p, q, p_end, sh, sum);
+    };
+    if (inside) add_rows(std::true_type{}, std::integral_constant<int, kRows>{});
+    else if (rows == kRows) add_rows(std::false_type{}, std::integral_constant<int, kRows>{});
+    else add_rows(std::false_type{}, std::integral_constant<int, 1>{});
   };
 
 #if PYCNN_CUDA
   for_strips<kMaxV>(c_begin, c_end, [&](auto lanes, int c) {
     constexpr int V = decltype(lanes)::value;
     Wide<A, V> sum[3][3] = {};
-    for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside) {
-      add(lanes, c, dy_image, x_image, p, q, p_end, inside, sum);
+    for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, int rows, bool inside) {
+      add(lanes, c, dy_image, x_image, p, q, p_end, rows, inside, sum);
     });
     store_taps<A, V>(sum, partial + c, sh.C);
   });
 #else
-  for (int tap = 0; tap < 9; tap++)
-    for (int c = c_begin; c < c_end; c++) partial[tap * sh.C + c] = 0;
-  for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, bool inside) {
+  A sums[ChannelParts::kMost * 9] = {};  // strip by strip: taps C apart would share few sets of the cache
+  for_tiles([&](const T* dy_image, const T* x_image, int p, int q, int p_end, int rows, bool inside) {
     for_strips<kMaxV>(c_begin, c_end, [&](auto lanes, int c) {
       constexpr int V = decltype(lanes)::value;
       Wide<A, V> sum[3][3];
-      load_taps<A, V>(partial + c, sh.C, sum);
-      add(lanes, c, dy_image, x_image, p, q, p_end, inside, sum);
-      store_taps<A, V>(sum, partial + c, sh.C);
+      load_taps<A, V>(sums + (c - c_begin) * 9, V, sum);
+      add(lanes, c, dy_image, x_image, p, q, p_end, rows, inside, sum);
+      store_taps<A, V>(sum, sums + (c - c_begin) * 9, V);
     });
+  });
+  for_strips<kMaxV>(c_begin, c_end, [&](auto lanes, int c) {
+    constexpr int V = decltype(lanes)::value;
+    Wide<A, V> sum[3][3];
+    load_taps<A, V>(sums + (c - c_begin) * 9, V, sum);
+    store_taps<A, V>(sum, partial + c, sh.C);
   });
 #endif
 }
@@ -148,15 +163,9 @@ void conv2d_backward_weight5(const Plan& plan, Array dy, Array x, Array dweight)
       constexpr unsigned block = PYCNN_CUDA ? 128 : 1;
       constexpr bool three = filter;
       constexpr int kStride = filter ? stride : 1;
-      auto run = [&](auto rows) {
-        constexpr auto kernel = three ? conv2d_backward_weight_kernel5<T, V, kStride, decltype(rows)::value>
-                                      : conv2d_backward_weight_any_kernel5<T, V>;
-        launch<kernel>({grid_size(ceil_div(items, block)), block}, dy.as<const T>(), dy.pitch, x.as<const T>(), x.pitch, partial,
-                       sh, pieces, channels);
-      };
-      // One row's sums and gradients fit in a CPU's 16 registers; in narrow images most tiles are at the border and two rows win.
-      if (sh.Q >= 28) run(std::integral_constant<int, PYCNN_CUDA ? kTileRows<V> : 1>{});
-      else run(std::integral_constant<int, kTileRows<V>>{});
+      constexpr auto kernel = three ? conv2d_backward_weight_kernel5<T, V, kStride> : conv2d_backward_weight_any_kernel5<T, V>;
+      launch<kernel>({grid_size(ceil_div(items, block)), block}, dy.as<const T>(), dy.pitch, x.as<const T>(), x.pitch, partial,
+                     sh, pieces, channels);
     });
   });
   add_line_pieces(partial, pieces, dweight.as<A>(), sh.K, sh.R * sh.S, sh.accumulate != 0);

@@ -16,22 +16,46 @@ inline const char* supports_depthwise(const ConvShape& sh, const Request&, Plan&
   return sh.groups == sh.C && sh.C > 0 ? nullptr : "it is depthwise: every channel must be a group of its own";
 }
 
-// The lanes of the strip versions: 16 bytes of T on a GPU; on a CPU one vector register of sums, of which a tile needs many.
+// The lanes of the strip versions: 16 bytes of T on a GPU. On a CPU one vector register of sums (backward_weight, which has nine of
+// them), or two, a whole cache line of channels: lines of pixels that lie powers of two apart share few sets of a cache, and what
+// is not used at once would be gone.
 #if PYCNN_CUDA
 template <class T, int V> inline constexpr int kStripLanes = V;
+template <class T, int V> inline constexpr int kLineLanes = V;
 #else
 template <class T, int V> inline constexpr int kStripLanes = host::kLanes<Accumulator<T>>;
+template <class T, int V> inline constexpr int kLineLanes = 2 * kStripLanes<T, V>;
 #endif
 
-// The tile of outputs one thread keeps in registers; a row of them less where a lane's 16 bytes are eight sums.
-inline constexpr int kTileColumns = 4;
-template <int V> inline constexpr int kTileRows = PYCNN_CUDA && V > 4 ? 1 : 2;
+// The tile of outputs one thread keeps in registers. On a GPU a row of them less where a lane's 16 bytes are eight sums. On a CPU,
+// whose thread meets all channels of a tile before the next one, a tall one: its rows are few streams of memory in order.
+inline constexpr int kTileColumns = PYCNN_CUDA ? 4 : 1;
+template <int V> inline constexpr int kTileRows = !PYCNN_CUDA ? 4 : V > 4 ? 1 : 2;
 
-// taps[r,s,c] = weight[c,r,s], so that lanes lie side by side; widened once for all pixels.
+// How the taps of all channels lie: on a GPU as R,S,C, so that a warp reads neighbours; on a CPU strip by strip, each R,S,lanes,
+// because taps C apart would share few sets of a cache. for_strips says which
+// strips.
+struct TapStrips {
+  int64_t C, filter;
+  int lanes;
+  TapStrips(const ConvShape& sh, int V) : C(sh.C), filter(sh.R * sh.S), lanes(V) {}
+  template <class A> __device__ A* first(A* taps, int64_t c) const { return taps + (PYCNN_CUDA ? c : c * filter); }
+  template <int V> __device__ int64_t step() const { return PYCNN_CUDA ? C : V; }
+  __device__ int64_t place(int64_t c, int64_t tap) const {
+    if (PYCNN_CUDA) return tap * C + c;
+    int64_t width = lanes;
+    if (c - c % width + width > C) width = lanes / 2;
+    if (c - c % width + width > C) width = 1;
+    return (c - c % width) * filter + tap * width + c % width;
+  }
+};
+
+// The weight's taps, laid out so, widened once for all pixels. A thread moves one channel's filter.
 template <class T>
-__global__ void depthwise_taps_kernel(const T* weight, Accumulator<T>* taps, int64_t C, int64_t filter) {
-  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i < C * filter) taps[i] = Accumulator<T>(weight[i % C * filter + i / C]);
+__global__ void depthwise_taps_kernel(const T* weight, Accumulator<T>* taps, TapStrips strips) {
+  const int64_t c = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (c >= strips.C) return;
+  for (int64_t tap = 0; tap < strips.filter; tap++) taps[strips.place(c, tap)] = Accumulator<T>(weight[c * strips.filter + tap]);
 }
 
 // The plan of forward and backward_data: the taps lie in the workspace.
@@ -44,10 +68,9 @@ const char* supports_depthwise_strips(const ConvShape& sh, const Request& reques
 }
 
 template <class T>
-const Accumulator<T>* depthwise_taps(const Plan& plan, const ConvShape& sh, Array weight) {
+const Accumulator<T>* depthwise_taps(const Plan& plan, const TapStrips& strips, Array weight) {
   auto* taps = plan.workspace_as<Accumulator<T>>();
-  const int64_t count = sh.C * sh.R * sh.S;
-  launch<depthwise_taps_kernel<T>>({grid_size(ceil_div(count, 256)), 256}, weight.as<const T>(), taps, sh.C, sh.R * sh.S);
+  launch<depthwise_taps_kernel<T>>({grid_size(ceil_div(strips.C, 128)), 128}, weight.as<const T>(), taps, strips);
   return taps;
 }
 
@@ -60,24 +83,42 @@ void with_filter(const ConvShape& sh, const Launcher& launcher) {
   else launcher(std::integral_constant<int, 0>{}, std::integral_constant<int, 0>{});
 }
 
-// Calls body(V, c) for every V channels, on a CPU then for each one left over: less code than for_lanes compiles.
+// Calls body(V, c) for every V channels, on a CPU then for V / 2 and each one left over: less code than for_lanes compiles.
 template <int V, class Body>
 __device__ __forceinline__ void for_strips(int begin, int end, const Body& body) {
   for (; begin + V <= end; begin += V) body(std::integral_constant<int, V>{}, begin);
-  if constexpr (!PYCNN_CUDA)
+  if constexpr (!PYCNN_CUDA) {
+    for (; begin + V / 2 <= end; begin += V / 2) body(std::integral_constant<int, V / 2>{}, begin);
     for (; begin < end; begin++) body(std::integral_constant<int, 1>{}, begin);
+  }
 }
 
 template <class A, int V>
-__device__ __forceinline__ void load_taps(const A* taps, int64_t C, Wide<A, V> (&tap)[3][3]) {
-  UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++) tap[r][s] = load_wide<A, V>(taps + (r * 3 + s) * C);
+__device__ __forceinline__ void load_taps(const A* taps, int64_t step, Wide<A, V> (&tap)[3][3]) {
+  UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++) tap[r][s] =
+      load_wide<A, V>(taps + (r * 3 + s) * step);
 }
 
 template <class A, int V>
-__device__ __forceinline__ void store_taps(const Wide<A, V> (&tap)[3][3], A* taps, int64_t C) {
+__device__ __forceinline__ void store_taps(const Wide<A, V> (&tap)[3][3], A* taps, int64_t step) {
   UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++)
-      store_sums<A, V>(tap[r][s], taps + (r * 3 + s) * C, false);
+      store_sums<A, V>(tap[r][s], taps + (r * 3 + s) * step, false);
 }
+
+// The taps of a 3 x 3 filter that are only read, kWides times V channels: registers on a GPU, where that is one; the memory itself
+// on a CPU.
+template <class A, int V> struct FilterTaps {
+#if PYCNN_CUDA
+  Wide<A, V> tap[3][3];
+  __device__ __forceinline__ FilterTaps(const A* taps, int64_t step) { load_taps<A, V>(taps, step, tap); }
+  __device__ __forceinline__ const Wide<A, V>& at(int r, int s, int) const { return tap[r][s]; }
+#else
+  const A* taps;
+  int64_t step;
+  FilterTaps(const A* taps, int64_t step) : taps(taps), step(step) {}
+  Wide<A, V> at(int r, int s, int k) const { return load_wide<A, V>(taps + (r * 3 + s) * step + k * V); }
+#endif
+};
 
 // The outputs begin <= p < end along one axis whose windows reach over padded position i; with dilation some step over it.
 template <class Int> struct Outputs {
@@ -94,8 +135,9 @@ template <class Int> struct Outputs {
 // The channels of one thread: V on a GPU, up to 256 on a CPU, whose sums fit in L1.
 struct ChannelParts {
   int64_t count;
+  static constexpr int kMost = 256;
   int C, width;
-  ChannelParts(int64_t C, int V) : C(int(C)), width(PYCNN_CUDA ? V : 256) { count = ceil_div(C, width); }
+  ChannelParts(int64_t C, int V) : C(int(C)), width(PYCNN_CUDA ? V : kMost) { count = ceil_div(C, width); }
   __device__ int begin(int64_t part) const { return part < count ? int(part) * width : C; }
 };
 

@@ -2,8 +2,8 @@
 conv2d forward, version 5: depthwise, a thread takes 16 bytes of channels of a tile of outputs, where version 4 takes one element.
 
 Math      y[n,p,q,c] = bias[c] + sum over r,s of x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c] * weight[c,r,s]
-Memory    x: N,H,W,C   y: N,P,Q,C   (c contiguous)   taps: R,S,C in the workspace, weight transposed by a kernel of its own
-Threads   V channels of 2 x 4 outputs, c fastest: a warp reads 512 contiguous bytes. Each pixel of x is loaded once and
+Memory    x: N,H,W,C   y: N,P,Q,C   (c contiguous)   taps: in the workspace, laid out by a kernel of its own (TapStrips)
+Threads   V channels of 2 x 4 outputs (4 x 1 on a CPU), c fastest: a warp reads 512 contiguous bytes. Each pixel of x is loaded once and
           multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). Other filters: pixel by pixel
 Limit     memory, with 3 x 3 filters: rows of x that two tiles share come from L1 and L2
 Next      forward_6_grouped.cuh sums over the channels of a group
@@ -13,20 +13,24 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-// sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x. With kInside no tap is outside.
-template <bool kInside, int kStride, int kRows, class A, int V, class T>
+// sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x, for kWides times V channels. With kInside no tap
+// is outside.
+template <bool kInside, int kStride, int kRows, class A, int V, int kWides, class T>
 __device__ __forceinline__ void add_products(const T* x, int64_t x_pitch, int h0, int w0, const ConvShape& sh,
-                                             const Wide<A, V> (&tap)[3][3], Wide<A, V> (&sum)[kRows][kTileColumns]) {
+                                             const FilterTaps<A, V>& taps, Wide<A, V> (&sum)[kRows][kTileColumns][kWides]) {
   UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
     if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;  // padding contributes zero
+    const T* row = unknown(x + (int64_t(h0 + i) * sh.W + w0) * x_pitch);
     UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
       if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;
-      const auto value = load_wide<A, V>(x + (int64_t(h0 + i) * sh.W + w0 + j) * x_pitch);
-      UNROLLED for (int a = 0; a < kRows; a++) {
-        UNROLLED for (int b = 0; b < kTileColumns; b++) {
-          const int r = i - a * kStride, s = j - b * kStride;
-          if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
-          sum[a][b] += value * tap[r][s];
+      UNROLLED for (int k = 0; k < kWides; k++) {
+        const auto value = load_wide<A, V>(row + j * x_pitch + k * V);
+        UNROLLED for (int a = 0; a < kRows; a++) {
+          UNROLLED for (int b = 0; b < kTileColumns; b++) {
+            const int r = i - a * kStride, s = j - b * kStride;
+            if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
+            sum[a][b][k] += value * taps.at(r, s, k);
+          }
         }
       }
     }
@@ -35,7 +39,7 @@ __device__ __forceinline__ void add_products(const T* x, int64_t x_pitch, int h0
 
 template <class T, int kMaxV, int kStride>
 __global__ void conv2d_forward_kernel5(const T* x, int64_t x_pitch, const Accumulator<T>* taps, const T* bias, T* y,
-                                       int64_t y_pitch, ConvShape sh, RowParts parts) {
+                                       int64_t y_pitch, ConvShape sh, RowParts parts, TapStrips strips) {
   using A = Accumulator<T>;
   constexpr int kRows = kTileRows<kMaxV>;
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
@@ -51,18 +55,22 @@ __global__ void conv2d_forward_kernel5(const T* x, int64_t x_pitch, const Accumu
     const int w0 = q * kStride - int(sh.pad_w), w_end = w0 + (kTileColumns - 1) * kStride + 3;
     const bool inside = h0 >= 0 && h_end <= sh.H && w0 >= 0 && w_end <= sh.W;
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
-      constexpr int V = decltype(lanes)::value;
-      const Wide<A, V> first = bias ? load_wide<A, V>(bias + c) : Wide<A, V>{};
-      Wide<A, V> tap[3][3], sum[kRows][kTileColumns];
-      load_taps<A, V>(taps + c, sh.C, tap);
-      UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kTileColumns; b++) sum[a][b] = first;
-
-      if (inside) add_products<true, kStride, kRows, A, V>(x + c, x_pitch, h0, w0, sh, tap, sum);
-      else add_products<false, kStride, kRows, A, V>(x + c, x_pitch, h0, w0, sh, tap, sum);
+      constexpr int V = kWideLanes<A, decltype(lanes)::value>, kWides = decltype(lanes)::value / V;
+      const FilterTaps<A, V> tap(strips.first(taps, c), strips.step<V * kWides>());
+      Wide<A, V> sum[kRows][kTileColumns][kWides];
+      UNROLLED for (int k = 0; k < kWides; k++) {
+        const Wide<A, V> first = bias ? load_wide<A, V>(bias + c + k * V) : Wide<A, V>{};
+        UNROLLED for (int a = 0; a < kRows; a++) UNROLLED for (int b = 0; b < kTileColumns; b++) sum[a][b][k] = first;
+      }
+      if (inside) add_products<true, kStride, kRows, A, V, kWides>(x + c, x_pitch, h0, w0, sh, tap, sum);
+      else add_products<false, kStride, kRows, A, V, kWides>(x + c, x_pitch, h0, w0, sh, tap, sum);
 
       UNROLLED for (int a = 0; a < kRows; a++) {
+        if (p + a >= P) break;
+        T* row = unknown(y + (int64_t(p + a) * Q + q) * y_pitch + c);
         UNROLLED for (int b = 0; b < kTileColumns; b++) {
-          if (p + a < P && q + b < Q) store_sums<A, V>(sum[a][b], y + (int64_t(p + a) * Q + q + b) * y_pitch + c, sh.accumulate);
+          if (q + b >= Q) break;
+          UNROLLED for (int k = 0; k < kWides; k++) store_sums<A, V>(sum[a][b][k], row + b * y_pitch + k * V, sh.accumulate);
         }
       }
     });
@@ -72,7 +80,7 @@ __global__ void conv2d_forward_kernel5(const T* x, int64_t x_pitch, const Accumu
 // Any filter, stride and dilation.
 template <class T, int kMaxV>
 __global__ void conv2d_forward_any_kernel5(const T* x, int64_t x_pitch, const Accumulator<T>* taps, const T* bias, T* y,
-                                           int64_t y_pitch, ConvShape sh, RowParts parts) {
+                                           int64_t y_pitch, ConvShape sh, RowParts parts, TapStrips strips) {
   using A = Accumulator<T>;
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
   if (item >= parts.count) return;
@@ -92,7 +100,7 @@ __global__ void conv2d_forward_any_kernel5(const T* x, int64_t x_pitch, const Ac
           const int w = w0 + s * dilation_w;
           if (w < 0 || w >= sh.W) continue;
           const auto value = load_wide<A, V>(x + (int64_t(h) * sh.W + w) * x_pitch + c);
-          sum += value * load_wide<A, V>(taps + (r * sh.S + s) * sh.C + c);
+          sum += value * load_wide<A, V>(strips.first(taps, c) + (r * sh.S + s) * strips.step<V>());
         }
       }
       store_sums<A, V>(sum, y + (part.row * sh.Q + q) * y_pitch + c, sh.accumulate);
@@ -103,14 +111,15 @@ __global__ void conv2d_forward_any_kernel5(const T* x, int64_t x_pitch, const Ac
 template <class T>
 void conv2d_forward5(const Plan& plan, Array x, Array weight, Array bias, Array y) {
   const auto& sh = plan.problem<ConvShape>();
-  const auto* taps = depthwise_taps<T>(plan, sh, weight);
   with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
-    constexpr int V = kStripLanes<T, decltype(lanes)::value>;
     with_filter(sh, [&](auto filter, auto stride) {
+      constexpr int V = filter ? kLineLanes<T, decltype(lanes)::value> : kStripLanes<T, decltype(lanes)::value>;
+      const TapStrips strips(sh, V);
+      const auto* taps = depthwise_taps<T>(plan, strips, weight);
       const int64_t rows = sh.N * (filter ? ceil_div(sh.P, kTileRows<V>) : sh.P);
       const RowParts parts(rows, sh.Q, sh.C, V);
       constexpr auto kernel = filter ? conv2d_forward_kernel5 < T, V, filter ? stride : 1 > : conv2d_forward_any_kernel5<T, V>;
-      launch<kernel>(parts.geometry(), x.as<const T>(), x.pitch, taps, bias.as<const T>(), y.as<T>(), y.pitch, sh, parts);
+      launch<kernel>(parts.geometry(), x.as<const T>(), x.pitch, taps, bias.as<const T>(), y.as<T>(), y.pitch, sh, parts, strips);
     });
   });
 }

@@ -6,13 +6,14 @@
 
 namespace pycnn {
 
-// The cut of the lines (n,p) of dy, by shape alone: at most 256 pieces and 4 M partial sums, and so many pixels in each piece
-// that its sums cost little.
+// The cut of the lines (n,p) of dy, by shape alone: at most 256 pieces and 4 M partial sums, and in each piece so many pixels on a
+// GPU, so many lines for tiles of several on a CPU, that its sums cost little.
 struct LinePieces {
   int64_t lines, count;
   explicit LinePieces(const ConvShape& sh) : lines(sh.N * sh.P) {
-    const int64_t least = PYCNN_CUDA ? 64 : 256, weights = std::max<int64_t>(1, sh.K * sh.gemm_k());
-    count = std::max<int64_t>(1, std::min({lines, lines * sh.Q / least, int64_t(256), (4 << 20) / weights}));
+    const int64_t weights = std::max<int64_t>(1, sh.K * sh.gemm_k());
+    const int64_t most = PYCNN_CUDA ? std::min(lines, lines * sh.Q / 64) : lines / 16;
+    count = std::max<int64_t>(1, std::min({most, int64_t(256), (4 << 20) / weights}));
   }
   __host__ __device__ int64_t begin(int64_t piece) const { return piece * lines / count; }
   template <class T> int64_t workspace(const ConvShape& sh) const {
@@ -24,16 +25,19 @@ struct LinePieces {
 template <class A>
 __global__ void add_line_pieces_kernel(const A* partial, int64_t pieces, A* dweight, int64_t I, int64_t J, bool accumulate) {
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= I * J) return;
-  A sum = 0;
-  for (int64_t piece = 0; piece < pieces; piece++) sum += partial[piece * I * J + i];
-  A& out = dweight[i % I * J + i / I];
-  out = accumulate ? out + sum : sum;
+  if (i >= I) return;
+  for (int64_t j = blockIdx.y; j < J; j += gridDim.y) {
+    A sum = 0;
+    for (int64_t piece = 0; piece < pieces; piece++) sum += partial[(piece * J + j) * I + i];
+    A& out = dweight[i * J + j];
+    out = accumulate ? out + sum : sum;
+  }
 }
 
 template <class A>
 void add_line_pieces(const A* partial, const LinePieces& pieces, A* dweight, int64_t I, int64_t J, bool accumulate) {
-  launch<add_line_pieces_kernel<A>>({grid_size(ceil_div(I * J, 256)), 256}, partial, pieces.count, dweight, I, J, accumulate);
+  const dim3 grid(grid_size(ceil_div(I, 128)), PYCNN_CUDA ? unsigned(std::min<int64_t>(J, 65535)) : 1);
+  launch<add_line_pieces_kernel<A>>({grid, 128}, partial, pieces.count, dweight, I, J, accumulate);
 }
 
 }  // namespace pycnn
