@@ -3,7 +3,7 @@
 from . import errors, ops
 from .backend import get_default_device, get_num_threads, kernels, list_kernels, set_default_device, set_num_threads
 from .random import manual_seed
-from .tensor import Buffer, Function, Parameter, Tensor, from_dlpack, is_grad_enabled, no_grad
+from .tensor import Buffer, Function, Parameter, Tensor, enable_grad, from_dlpack, is_grad_enabled, no_grad
 
 __version__ = "0.1.0"
 
@@ -20,6 +20,7 @@ def __getattr__(name: str):
 
 
 __all__ = [
-    "Buffer", "Function", "Parameter", "Tensor", "errors", "from_dlpack", "get_default_device", "get_num_threads", "gradcheck",
-    "is_grad_enabled", "kernels", "list_kernels", "manual_seed", "no_grad", "ops", "set_default_device", "set_num_threads",
+    "Buffer", "Function", "Parameter", "Tensor", "enable_grad", "errors", "from_dlpack", "get_default_device", "get_num_threads",
+    "gradcheck", "is_grad_enabled", "kernels", "list_kernels", "manual_seed", "no_grad", "ops", "set_default_device",
+    "set_num_threads",
 ]  # fmt: skip

@@ -6,6 +6,8 @@ live in a device array, so that a captured step draws fresh numbers at every rep
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,27 @@ def next_op() -> int:
     """The number of the next random op of this step; it keeps the masks of two dropouts apart."""
     _state.op_index += 1
     return _state.op_index - 1
+
+
+def position() -> tuple[int, int, int]:
+    """Where the streams of random ops are: seed, step and the number that :func:`next_op` gives next."""
+    return _state.value, _state.counter, _state.op_index
+
+
+def device_states() -> dict[str, Any]:
+    """Copies of what kernels read, per device. Nothing is read back."""
+    return {device: array.copy() for device, array in _state.arrays.items()}
+
+
+@contextmanager
+def replay(position: tuple[int, int, int], arrays: dict[str, Any]) -> Iterator[None]:
+    """Under it random ops draw what they drew when :func:`position` and :func:`device_states` were these."""
+    outer = _state.value, _state.counter, _state.op_index, _state.arrays
+    (_state.value, _state.counter, _state.op_index), _state.arrays = position, arrays
+    try:
+        yield
+    finally:
+        _state.value, _state.counter, _state.op_index, _state.arrays = outer
 
 
 def next_step() -> None:

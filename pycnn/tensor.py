@@ -20,15 +20,18 @@ from . import dlpack
 from .errors import DeviceError, DTypeError, GraphError, ShapeError
 
 _grad_enabled: ContextVar[bool] = ContextVar("pycnn_grad_enabled", default=True)
-_sequence = itertools.count()
+recomputing: ContextVar[bool] = ContextVar("pycnn_recomputing", default=False)  # a forward pass that is made for a second time
+next_in_sequence = functools.partial(next, itertools.count())  # a node's age
 
 
 class no_grad:
     """Context manager and decorator under which no graph is recorded."""
 
+    recording = False
+
     def __enter__(self):
         self._outer = (*getattr(self, "_outer", ()), _grad_enabled.get())
-        _grad_enabled.set(False)
+        _grad_enabled.set(self.recording)
         return self
 
     def __exit__(self, *_):
@@ -39,10 +42,16 @@ class no_grad:
     def __call__(self, function):
         @functools.wraps(function)
         def wrapped(*args, **kwargs):
-            with no_grad():
+            with type(self)():
                 return function(*args, **kwargs)
 
         return wrapped
+
+
+class enable_grad(no_grad):
+    """Context manager and decorator under which the graph is recorded, inside of :class:`no_grad`, too."""
+
+    recording = True
 
 
 def is_grad_enabled() -> bool:
@@ -397,29 +406,37 @@ class Tensor:
 
 
 def _backward(root: Function, index: int, gradient, retain_graph: bool) -> None:
-    """Walk the graph from `root`, later nodes first, so that a node runs once all its consumers have."""
-    leaf_edges = _count_leaf_edges(root)
+    """Compute the gradients of all leaves that `root` depends on, given that of its output `index`."""
+    leaf_edges = count_leaf_edges(root)
     root._pass_grad(index, gradient)
-    heap = [(-root.sequence, root)]
-    queued = {root}
-    while heap:
-        _, node = heapq.heappop(heap)
-        for target, _ in filter(None, node.edges):
-            if isinstance(target, Function) and target not in queued:
-                queued.add(target)
-                heapq.heappush(heap, (-target.sequence, target))
-        node._run_backward(retain_graph)
+    for node in run_nodes({root}, retain_graph=retain_graph):
         for target, _ in filter(None, node.edges):
             if isinstance(target, Tensor):
                 leaf_edges[target] -= 1
                 if not leaf_edges[target]:
                     for hook in target._hooks or ():
                         hook(target)
+
+
+def run_nodes(roots: set, after: int = -1, retain_graph: bool = False):
+    """Walk the graph from `roots`, which have their gradients, later nodes first, so that a node runs once all its consumers
+    have. Nodes that are not younger than `after` only collect gradients. Yields each node that has run, then frees it."""
+    heap = [(-node.sequence, node) for node in roots]
+    heapq.heapify(heap)
+    queued = set(roots)
+    while heap:
+        _, node = heapq.heappop(heap)
+        for target, _ in filter(None, node.edges):
+            if isinstance(target, Function) and target.sequence > after and target not in queued:
+                queued.add(target)
+                heapq.heappush(heap, (-target.sequence, target))
+        node._run_backward(retain_graph)
+        yield node
         if not retain_graph:
             node.free()
 
 
-def _count_leaf_edges(root: Function) -> dict:
+def count_leaf_edges(root: Function) -> dict:
     """How many edges of the graph lead into each leaf; refuses a graph that was used before."""
     counts: dict = {}
     seen, stack = {root}, [root]
@@ -485,7 +502,7 @@ class Function:
         layout = self.layout or first.layout
         results = outputs if isinstance(outputs, tuple) else (outputs,)
         if recording:
-            self.sequence = next(_sequence)
+            self.sequence = next_in_sequence()
             self.edges = tuple((t.node or t, t.index) if needed else None for t, needed in zip(inputs, self.needs, strict=True))
             self.specs = [(y.shape, y.dtype) for y in results]
             self.grads, self.shared = [None] * len(results), [False] * len(results)

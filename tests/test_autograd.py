@@ -155,6 +155,8 @@ def test_no_graph():
         return Double()(x)
 
     assert f().node is None and pycnn.is_grad_enabled()
+    with pycnn.no_grad():
+        assert pycnn.enable_grad()(lambda: Double()(x))().node is not None and not pycnn.is_grad_enabled()
 
 
 def test_wrong_gradient_dtype_device():

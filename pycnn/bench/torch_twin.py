@@ -5,6 +5,7 @@ So both sides of a comparison are one description of a net, and parameters have 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -30,6 +31,7 @@ class _Finder:
 def _package() -> dict:
     """Modules that answer to the relative imports of a model file: ``from .. import nn, ops``, ``from .registry import …``."""
     import torch
+    import torch.utils.checkpoint
 
     class Module(torch.nn.Module):
         """PyTorch's Module for classes that do not call ``super().__init__()``."""
@@ -94,8 +96,31 @@ def _add_ops(torch, ops) -> None:
     def crop(x, top, left, height, width):
         return x[..., top : top + height, left : left + width]
 
-    for function in (conv_bn, bn_conv, local_response_norm, drop_path, crop):
+    def recompute(function, *inputs):
+        contexts = lambda: (contextlib.nullcontext(), _batch_norm_once(torch))
+        return torch.utils.checkpoint.checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+
+    for function in (conv_bn, bn_conv, local_response_norm, drop_path, crop, recompute):
         setattr(ops, function.__name__, function)
+
+
+@contextlib.contextmanager
+def _batch_norm_once(torch):
+    """Under it batch norm in training leaves its running statistics alone; PyTorch moves them again when it recomputes."""
+    layer = torch.nn.modules.batchnorm._BatchNorm
+    forward = layer.forward
+
+    def again(self, x):
+        if not self.training:
+            return forward(self, x)
+        running = self.running_mean.clone(), self.running_var.clone()
+        return torch.nn.functional.batch_norm(x, *running, self.weight, self.bias, True, 0.0, self.eps)
+
+    layer.forward = again
+    try:
+        yield
+    finally:
+        layer.forward = forward
 
 
 def _add_layers(Module, nn, ops) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import ShapeError
-from ..tensor import Buffer, Parameter
+from ..tensor import Buffer, Parameter, recomputing
 from . import init
 from .module import Module
 
@@ -179,8 +179,8 @@ class BatchNorm2d(Module):
         self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
 
     def step_momentum(self) -> float:
-        """Count a training batch; returns the weight of its statistics in the running ones."""
-        if not self.track_running_stats:
+        """Count a training batch, once if it is recomputed; returns the weight of its statistics in the running ones."""
+        if not self.track_running_stats or recomputing.get():
             return 0.0
         counter = self.num_batches_tracked.data.reshape(1)
         self.num_batches_tracked.backend.run("increment", (1, 0), counter.dtype, counter)

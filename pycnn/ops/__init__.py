@@ -16,6 +16,7 @@ from .loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_
 from .normalization import batch_norm
 from .pool2d import avg_pool2d, max_pool2d
 from .random import drop_path, dropout
+from .recompute import recompute
 from .reduce import argmax, max, mean, sum
 from .resample import interpolate
 from .shape import cast, center_crop, channel_shuffle, crop, flatten, pad, permute, reshape, transpose
@@ -52,6 +53,6 @@ __all__ = [
     "conv2d", "conv_bn", "conv_transpose2d", "crop", "cross_entropy", "div", "drop_path", "dropout", "exp", "flatten",
     "interpolate", "l1_loss", "l2_normalize", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax", "matmul",
     "max", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "narrow", "neg", "nll_loss",
-    "normalize", "pad", "permute", "pow", "reciprocal", "relu", "relu6", "reshape", "rsqrt", "sigmoid", "smooth_l1_loss",
-    "softmax", "split", "sqrt", "square", "stack", "sub", "sum", "tanh", "transpose",
+    "normalize", "pad", "permute", "pow", "reciprocal", "recompute", "relu", "relu6", "reshape", "rsqrt", "sigmoid",
+    "smooth_l1_loss", "softmax", "split", "sqrt", "square", "stack", "sub", "sum", "tanh", "transpose",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DTypeError, ShapeError
-from ..tensor import Function, Tensor
+from ..tensor import Function, Tensor, recomputing
 from .shape import as_image, as_plain, cast_array
 
 
@@ -56,6 +56,7 @@ def normalize(function: Function, x, weight, bias, statistics: Statistics, resid
     running = [None if r is None else r.data for r in (statistics.running_mean, statistics.running_var)]
     if statistics.of_batch:
         mean, variance = (function.empty(x.shape[-1:], accumulator(dtype)) for _ in range(2))
+        running = [None, None] if recomputing.get() else running  # they have moved already
         function.run("batch_norm_statistics", problem, dtype, _rows(x), mean, variance, *running)
     else:
         mean, variance = (r.copy() for r in running) if any(function.needs) else running  # they may move before backward
