@@ -1,8 +1,13 @@
 """The exceptions pycnn raises, the same on both backends and always before anything is launched."""
 
+from typing import Any
+
 
 class ShapeError(ValueError):
-    """An array has the wrong shape, or the shapes of an op do not fit together."""
+    """An array has the wrong shape, or the shapes of an op do not fit together. `layer` is the layer it is about, if the op was
+    given layers."""
+
+    layer: Any = None
 
 
 class DTypeError(TypeError):

@@ -236,6 +236,22 @@ def test_bad_input():
     assert bn.num_batches_tracked.item() == 0  # a refused batch does not count
 
 
+def test_errors_name_the_layer_that_does_not_fit():
+    class Net(nn.Module):
+        def __init__(self):
+            conv, bn = layers()
+            self.features = nn.Sequential(conv, bn)
+
+        def forward(self, x):
+            return ops.conv_bn(self.features[0], self.features[1], x)
+
+    model = nn.Sequential(nn.Identity(), Net())
+    with pytest.raises(ShapeError, match=r"^1.features.0 = Conv2d\(5, 6.*has 4 channels"):
+        model(Tensor(np.zeros((2, 4, 6, 6), np.float32)))
+    with pytest.raises(ShapeError, match=r"^1.features.1 = BatchNorm2d\(6.*more than 1 value per channel"):
+        model(Tensor(np.zeros((1, 5, 3, 3), np.float32)))
+
+
 def test_agrees_with_torch():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (the comparison with single layers ran)")
     conv, bn = layers(padding=1)

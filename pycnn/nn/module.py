@@ -38,17 +38,20 @@ class Module:
         try:
             outputs = self.forward(*inputs, **options)
         except LayerError as error:
-            for name, child in self.named_children():
-                if child is error.child:
-                    error.path = f"{name}.{error.path}" if error.path else name
-                    break
+            error.path = ".".join(filter(None, (self._path_of(error.child), error.path)))
             error.child = self
             raise
         except ShapeError as error:
-            raise LayerError(str(error), self) from error
+            wrapped = LayerError(str(error), error.layer or self)
+            wrapped.path, wrapped.child = self._path_of(wrapped.layer), self
+            raise wrapped from error
         for hook in self.__dict__.get("_forward_hooks", {}).values():
             hook(self, inputs, outputs)
         return outputs
+
+    def _path_of(self, layer: Module) -> str:
+        """The path of a module below this one, '' where it is not."""
+        return next((path for path, module in self.named_modules() if module is layer), "")
 
     def register_forward_hook(self, hook):
         """Call ``hook(module, inputs, outputs)`` after each forward; returns a function that removes the hook."""

@@ -85,12 +85,20 @@ class _BatchNormConv(_Conv2d):
 def _statistics(name, bn, shape, dtype) -> Statistics:
     """What calling `bn` on an input of that shape would normalize with; a batch that is not refused counts."""
     statistics = Statistics(bn.running_mean, bn.running_var, bn.training or not bn.track_running_stats, 0.0, bn.eps)
-    check_batch_norm(name, shape, dtype, bn.weight, bn.bias, statistics)
+    try:
+        check_batch_norm(name, shape, dtype, bn.weight, bn.bias, statistics)
+    except ShapeError as error:
+        error.layer = bn
+        raise
     return statistics._replace(momentum=bn.step_momentum()) if bn.training else statistics
 
 
 def _geometry(conv, x):
-    return geometry(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    try:
+        return geometry(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    except ShapeError as error:
+        error.layer = conv
+        raise
 
 
 def conv_bn(conv, bn, x: Tensor, add: Tensor | None = None, relu: bool = True) -> Tensor:
