@@ -37,10 +37,10 @@ def without_dropout(model):
 
 def scattered_state(model, seed: int = 0) -> dict[str, np.ndarray]:
     """A model's state with batch norm's parameters and statistics away from 0 and 1, so that each of them counts."""
-    state = {}
-    for i, (name, value) in enumerate(model.state_dict().items()):
+    state, held = {}, model.state_dict()
+    for i, (name, value) in enumerate(held.items()):
         noise = rng(seed + i).uniform(0.5, 1.5, value.shape)
-        bn = name.rpartition(".")[0] + ".running_var" in model.state_dict() and value.dtype.kind == "f"
+        bn = name.rpartition(".")[0] + ".running_var" in held and value.dtype.kind == "f"
         state[name] = (noise if not name.endswith(("bias", "mean")) else 0.2 * (noise - 1)).astype(value.dtype) if bn else value
     return state
 

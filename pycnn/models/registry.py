@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
+from .backbone import Backbone
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -59,12 +61,21 @@ def entry(name: str) -> Entry:
     return _entries[name]
 
 
-def create_model(name: str, **options):
+def create_model(name: str, features_only: bool = False, out_indices=None, **options):
     """Build a registered model with fresh parameters; `options` are its own (``num_classes=10``).
 
+    Args:
+        name: one of :func:`list_models`.
+        features_only: make a :class:`Backbone` of it, which returns maps instead of logits.
+        out_indices: which maps (see there).
+
     Raises:
-        ValueError: there is no model of that name (near ones are listed).
+        ValueError: there is no model of that name (near ones are listed); it has not the maps of `out_indices`, or they are given
+            without `features_only`.
         TypeError: the model has no such option.
     """
     found = entry(name)
-    return found.build(**(found.options | options))
+    if out_indices is not None and not features_only:
+        raise ValueError(f"out_indices = {out_indices!r} needs features_only=True")
+    model = found.build(**(found.options | options))
+    return Backbone(model, found.image, out_indices) if features_only else model
