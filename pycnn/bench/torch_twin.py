@@ -140,7 +140,8 @@ def _add_layers(Module, nn, ops) -> None:
         def forward(self, x):
             return ops.drop_path(x, self.p, self.training, self.mode)
 
-    nn.LocalResponseNorm, nn.DropPath = LocalResponseNorm, DropPath
+    buffer = nn.Buffer
+    nn.LocalResponseNorm, nn.DropPath, nn.Buffer = LocalResponseNorm, DropPath, lambda array: buffer(ops.as_tensor(array))
 
 
 def _twin_module(module):

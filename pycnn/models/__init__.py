@@ -1,22 +1,37 @@
 """Models by name: ``create_model("lenet5")``. One file per paper, architecture only."""
 
+from .alexnet import AlexNet, AlexNetPaper
 from .backbone import Backbone
 from .densenet import DenseNet
-from .lenet import LeNet5
+from .googlenet import GoogLeNet
+from .lenet import LeNet5, LeNet5Of1998
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import MobileNetV2
+from .nin import NiN, NiNCifar
 from .registry import create_model, list_models
 from .shufflenet_v1 import ShuffleNetV1
 from .shufflenet_v2 import ShuffleNetV2
+from .squeezenet import SqueezeNet
+from .vgg import VGG
+from .zfnet import ZFNet
 
 __all__ = [
+    "AlexNet",
+    "AlexNetPaper",
     "Backbone",
     "DenseNet",
+    "GoogLeNet",
     "LeNet5",
+    "LeNet5Of1998",
     "MobileNetV1",
     "MobileNetV2",
+    "NiN",
+    "NiNCifar",
     "ShuffleNetV1",
     "ShuffleNetV2",
+    "SqueezeNet",
+    "VGG",
+    "ZFNet",
     "create_model",
     "list_models",
 ]
