@@ -199,7 +199,7 @@ def test_initialisation(name, drawn):
             "classifier.1.bias": ("constant_", 0.0),
         },
         "vgg11_bn": {
-            "features.0.weight": ("normal_", 0.0, math.sqrt(2 / (64 * 9))),
+            "features.0.weight": ("normal_", math.sqrt(2 / (64 * 9))),
             "features.0.bias": ("constant_", 0.0),
             "classifier.6.weight": ("normal_", 0.01),
         },

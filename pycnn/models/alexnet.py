@@ -25,6 +25,13 @@ def resolutions(features, x):
     yield x
 
 
+def gaussian(layer, std, bias=0.0):
+    """Fill a layer's weights with N(0, std²), its biases with `bias`; returns the layer."""
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.constant_(layer.bias, bias)
+    return layer
+
+
 @register("alexnet")
 class AlexNet(nn.Module):
     """AlexNet, torchvision's.  x: (N, 3, H, W), at least 63×63, designed for 224×224 -> logits (N, num_classes).
@@ -101,8 +108,7 @@ class AlexNetPaper(nn.Module):
         self.drop7 = nn.Dropout(p)
         self.fc8 = nn.Linear(4096, num_classes)
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5, self.fc6, self.fc7, self.fc8):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.constant_(layer.bias, 0.0 if layer in (self.conv1, self.conv3, self.fc8) else 1.0)
+            gaussian(layer, 0.01, bias=0.0 if layer in (self.conv1, self.conv3, self.fc8) else 1.0)
 
     def stages(self, x):
         """Yield the maps of 55, 27, 13 and 6 pixels: strides 4, 8, 16, 32."""

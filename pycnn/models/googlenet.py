@@ -116,7 +116,7 @@ class GoogLeNet(nn.Module):
         self.fc = nn.Linear(1024, num_classes)
         self._initialize(paper)
 
-    def _initialize(self, paper: bool):
+    def _initialize(self, paper):
         for path, layer in self.named_modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 if paper:
@@ -125,7 +125,7 @@ class GoogLeNet(nn.Module):
                 else:
                     nn.init.normal_(layer.weight, std=0.01)
 
-    def stages(self, x, aux: list | None = None):
+    def stages(self, x, aux=None):
         """Yield the maps of 112, 56, 28, 14 and 7 pixels: strides 2, 4, 8, 16, 32. `aux` receives inputs of auxiliary heads."""
         x = self.conv1(x)  # N,64,112,112
         yield x
@@ -145,7 +145,7 @@ class GoogLeNet(nn.Module):
         yield self.inception5b(self.inception5a(self.maxpool4(x)))  # N,1024,7,7
 
     def forward(self, x):
-        aux: list = []
+        aux = []
         for x in self.stages(x, aux):
             pass
         logits = self.fc(self.dropout(ops.flatten(self.avgpool(x), 1)))

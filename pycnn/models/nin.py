@@ -11,6 +11,7 @@ layer too.
 """
 
 from .. import nn, ops
+from .alexnet import gaussian
 from .registry import register
 
 # what comes before the mlpconv layer; kernel size, stride, padding of its convolution; its widths (None: the classes)
@@ -39,7 +40,7 @@ class NiN(nn.Module):
     head = ("cccp8",)
 
     def __init__(self, num_classes: int = 1000, p: float = 0.5):
-        pools = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+        pools: dict = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
         channels = 3
         for i, (before, geometry, widths) in enumerate(self.blocks, 1):
             if before:
@@ -48,10 +49,7 @@ class NiN(nn.Module):
                 setattr(self, f"drop{i - 1}", nn.Dropout(p))
             names = (f"conv{i}", f"cccp{2 * i - 1}", f"cccp{2 * i}")
             for name, width, shape in zip(names, widths, (geometry, (1,), (1,)), strict=True):
-                convolution = nn.Conv2d(channels, width or num_classes, *shape)
-                nn.init.normal_(convolution.weight, std=0.05)
-                nn.init.zeros_(convolution.bias)
-                setattr(self, name, convolution)
+                setattr(self, name, gaussian(nn.Conv2d(channels, width or num_classes, *shape), 0.05))
                 channels = width
         self.avgpool = nn.AdaptiveAvgPool2d(1)
 

@@ -1,16 +1,22 @@
 """SqueezeNet (Iandola et al. 2016: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size).
 
-arxiv.org/abs/1602.07360. Names and shapes are torchvision's. `squeezenet1_0` is the paper's net, `squeezenet1_1` the authors' later
-one with 2.4 times fewer operations (github.com/forresti/SqueezeNet): smaller first layer, poolings earlier. Poolings are in ceil
-mode, as in Caffe. It differs from the authors' files in
+arxiv.org/abs/1602.07360. Names and shapes are torchvision's. `squeezenet1_0` is the paper's net, `squeezenet1_1` the authors'
+later one with 2.4 times fewer operations (github.com/forresti/SqueezeNet): smaller first layer, poolings earlier. Poolings are in
+ceil mode, as in Caffe. It differs from the authors' files in
 - size: designed for 224×224. There: 227×227.
 - the last convolution has no padding. The authors' file of 1.0 pads it by 1, which makes 15×15 of 13×13 maps, their border the
   bias alone; `conv10_padding=1` does so.
 """
 
 from .. import nn, ops
-from .alexnet import resolutions
+from .alexnet import gaussian, resolutions
 from .registry import register
+
+
+def he_uniform(layer):
+    """Fill a layer's weights with U(-b, b), b = sqrt(6 / fan_in), its biases with 0."""
+    nn.init.kaiming_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
 
 class Fire(nn.Module):
@@ -80,11 +86,10 @@ class SqueezeNet(nn.Module):
         self.features = features()
         conv10 = nn.Conv2d(512, num_classes, 1, padding=conv10_padding)
         self.classifier = nn.Sequential(nn.Dropout(p), conv10, nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-        for layer in self.modules():
+        gaussian(conv10, 0.01)
+        for layer in self.features.modules():
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
-        nn.init.normal_(conv10.weight, std=0.01)
+                he_uniform(layer)
 
     def stages(self, x):
         """Yield the map before each pooling and the last one: strides 2, 4, 8, 16."""

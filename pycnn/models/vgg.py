@@ -7,7 +7,10 @@ after each convolution, which is torchvision's addition. It differs from the pap
 - initialisation: He's in the convolutions. There: N(0, 0.01²) for net A, whose layers the deeper nets start from (section 3.1).
 """
 
+import math
+
 from .. import nn, ops
+from .alexnet import gaussian
 from .registry import register
 
 A, B, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
@@ -56,11 +59,9 @@ class VGG(nn.Module):
         self.batch_norm = batch_norm
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                gaussian(layer, math.sqrt(2 / (9 * layer.out_channels)))  # He's, for the variance of gradients ("fan_out")
             elif isinstance(layer, nn.Linear):
-                nn.init.normal_(layer.weight, std=0.01)
-                nn.init.zeros_(layer.bias)
+                gaussian(layer, 0.01)
 
     def stages(self, x):
         """Yield the maps of 224, 112, 56, 28, 14 and 7 pixels: strides 1, 2, 4, 8, 16, 32."""

@@ -10,6 +10,7 @@ The paper has no names of layers; these are Caffe's for AlexNet. What the paper 
 """
 
 from .. import nn, ops
+from .alexnet import gaussian
 from .registry import register
 
 
@@ -43,8 +44,7 @@ class ZFNet(nn.Module):
         self.drop7 = nn.Dropout(p)
         self.fc8 = nn.Linear(4096, num_classes)
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5, self.fc6, self.fc7, self.fc8):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            gaussian(layer, 0.01)
 
     def stages(self, x):
         """Yield the maps of 110, 55, 26, 13 and 6 pixels: strides 2, 4, 8, 16, 32."""
