@@ -12,15 +12,17 @@ def __getattr__(name: str):
     """Rooms are imported when first used, so that ``import pycnn`` stays quick."""
     import importlib
 
-    if name in ("nn", "optim", "models", "data", "train", "bench"):
+    if name in ("nn", "optim", "models", "data", "train", "bench", "arithmetic"):
         return importlib.import_module(f".{name}", __name__)
     if name == "gradcheck":
         return importlib.import_module(".gradient_check", __name__).gradcheck
+    if name == "summary":
+        return importlib.import_module(".arithmetic", __name__).summary
     raise AttributeError(f"module 'pycnn' has no attribute {name!r}")
 
 
 __all__ = [
     "Buffer", "Function", "Parameter", "Tensor", "enable_grad", "errors", "from_dlpack", "get_default_device", "get_num_threads",
     "gradcheck", "is_grad_enabled", "kernels", "list_kernels", "manual_seed", "no_grad", "ops", "set_default_device",
-    "set_num_threads",
+    "set_num_threads", "summary",
 ]  # fmt: skip

@@ -59,6 +59,37 @@ def is_grad_enabled() -> bool:
     return _grad_enabled.get()
 
 
+_observer: ContextVar[Observer | None] = ContextVar("pycnn_observer", default=None)
+
+
+class Observer:
+    """Context manager that is told of every op and every module's call in its thread; a subclass overrides what it wants to see.
+
+    The inner one of two sees what runs inside both.
+    """
+
+    def __enter__(self):
+        self._outer = _observer.set(self)
+        return self
+
+    def __exit__(self, *_):
+        _observer.reset(self._outer)
+
+    def ran(self, function: Function, inputs: tuple, outputs: list[Tensor]) -> None:
+        """An op has run forward; `inputs` are Tensors or None."""
+
+    def entered(self, module, inputs: tuple) -> None:
+        """A module is being called."""
+
+    def left(self, module, outputs) -> None:
+        """A module's call has returned."""
+
+
+def current_observer() -> Observer | None:
+    """The observer whose ``with`` block this is, or None."""
+    return _observer.get()
+
+
 # ---- the one translation between what users see (N,C,H,W) and memory (N,H,W,C) --------------------------------------
 
 
@@ -516,6 +547,8 @@ class Function:
             node = self if recording and floating else None
             tensor._set(y, layout if y.ndim == 4 else "plain", node is not None, node, i)
             tensors.append(tensor)
+        if (observer := _observer.get()) is not None:
+            observer.ran(self, inputs, tensors)
         return tuple(tensors) if isinstance(outputs, tuple) else tensors[0]
 
     # ---- for forward and backward ----

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import ShapeError
-from ..tensor import Buffer, Parameter, Tensor, to_memory
+from ..tensor import Buffer, Parameter, Tensor, current_observer, to_memory
 
 
 class LayerError(ShapeError):
@@ -35,6 +35,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *inputs, **options):
+        if (observer := current_observer()) is not None:
+            observer.entered(self, inputs)
         try:
             outputs = self.forward(*inputs, **options)
         except LayerError as error:
@@ -47,6 +49,8 @@ class Module:
             raise wrapped from error
         for hook in self.__dict__.get("_forward_hooks", {}).values():
             hook(self, inputs, outputs)
+        if observer is not None:
+            observer.left(self, outputs)
         return outputs
 
     def _path_of(self, layer: Module) -> str:
