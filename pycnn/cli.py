@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pycnn {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _train_parser(commands)
+    _summary_parser(commands)
+    _compare_parser(commands)
 
     doctor = commands.add_parser("doctor", help="say what is installed and what works", description=_doctor.__doc__)
     doctor.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="fail (exit code 1) unless this one works")
@@ -114,6 +116,79 @@ def _train(options: argparse.Namespace) -> None:
 
     given = {name: value for name, value in vars(options).items() if name not in ("command", "output", "resume")}
     train(given, output=options.output, resume=options.resume)
+
+
+def _summary_parser(commands) -> None:
+    parser = commands.add_parser("summary", help="show a model's layers and their arithmetic", description=_summary.__doc__)
+    add = parser.add_argument
+    add("model", nargs="*", help="registered models, or own ones as file.py:ClassName")
+    add("--all", action="store_true", help="the ledger: every registered net beside what is published of it")
+    add("--size", type=int, nargs="+", metavar="N", help="C H W or N C H W of the input (the one the model was designed for)")
+    add("--layout", choices=("nchw", "nhwc"), default="nchw", help="how shapes are written; nhwc: [?, 55, 55, 96] (nchw)")
+    add("--format", choices=("text", "markdown", "json", "csv"), help="(text; of --all markdown)")
+    add("--depth", type=int, metavar="LEVELS", help="sum up what lies deeper in the tree")
+    columns = "input, output, size, params, macs, flops, memory, im2col, field, stride"
+    add("--columns", nargs="+", metavar="COLUMN", help=f"which ones of {columns} (all)")
+    parser.set_defaults(command=_summary)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    """Show each layer's shapes, the formula of its output's size, parameters, multiply-adds, memory, receptive field and
+    stride. The model runs once on zeros, in evaluation mode."""
+    from .arithmetic import ledger, render, summary
+    from .errors import NotSupported
+    from .models import registry
+    from .train.run import load_model
+
+    try:
+        if options.all:
+            print(ledger.render(list(ledger.lines(options.model or None)), options.format or "markdown"), end="")
+            return
+        if not options.model:
+            raise NotSupported("name a model, for example: pycnn summary lenet5; --all is the ledger of all")
+        for name in options.model:
+            model = load_model(name)
+            size = options.size or (None if ":" in name else registry.entry(name).image)
+            found = summary(model, size, name.rpartition(":")[2])
+            print(render(found, options.format or "text", options.layout, options.depth, options.columns))
+    except ValueError as error:
+        raise NotSupported(str(error)) from error
+
+
+def _compare_parser(commands) -> None:
+    parser = commands.add_parser(
+        "compare", help="draw accuracy against operations, or ILSVRC's history", description=_compare.__doc__
+    )
+    add = parser.add_argument
+    add("model", nargs="*", help="nets to draw (all of which an accuracy is published)")
+    axes = ("macs", "flops", "parameters", "activations", "inference_bytes", "training_bytes", "top1", "top5")
+    add("--x", choices=axes, default="macs", help="(macs)")
+    add("--y", choices=axes, default="top1", help="(top1)")
+    add("--history", action="store_true", help="year, depth and top-5 error of ILSVRC's winners, and the human figure")
+    add("--published", action="store_true", help="run nothing: published operations and parameters, where there are any")
+    add("--format", choices=("text", "markdown", "json", "csv"), default="text", help="of the table (text)")
+    add("--output", metavar="PNG", help="the picture (compare.png or history.png); '-': none")
+    parser.set_defaults(command=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """Draw nets by published accuracy and operations, each blob's area proportional to its parameters, and print the table with
+    its sources."""
+    from .arithmetic import compare
+    from .errors import NotSupported
+
+    try:
+        path = options.output or ("history.png" if options.history else "compare.png")
+        rows: list = compare.history()[0] if options.history else compare.nets(options.model or None, not options.published)
+        if path != "-":
+            if options.history:
+                compare.draw_history(path)
+            else:
+                compare.draw(rows, path, options.x, options.y)
+            print(f"pycnn: wrote {path}", file=sys.stderr)
+        print(compare.render(rows, options.format), end="")
+    except ValueError as error:
+        raise NotSupported(str(error)) from error
 
 
 def _doctor(options: argparse.Namespace) -> int:

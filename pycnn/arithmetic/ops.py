@@ -140,11 +140,11 @@ def _conv(function, x_shape, weight, bias, y, stored) -> Part:
         formulas.append(window_formula(size, kernel, step, before, max(before, missing), spread, result))
     macs = y.size * per_group * R * S
     pointwise = (R, S) == (1, 1) == tuple(stride) and tuple(padding) == (0, 0)
-    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, (R, S), strict=True))
+    reach = dilation[0] * (R - 1) + 1, dilation[1] * (S - 1) + 1
     return Part(
         "conv2d", y.shape, _both(*formulas), macs, 2 * macs + (y.size if bias is not None else 0),
         columns=0 if pointwise else x_shape[1] * R * S * math.prod(y.shape[2:]),
-        window=Window(reach, tuple(map(Fraction, stride))), stored=stored, inputs=(1, 2),
+        window=Window(reach, (Fraction(stride[0]), Fraction(stride[1]))), stored=stored, inputs=(1, 2),
     )  # fmt: skip
 
 
@@ -219,7 +219,8 @@ def _adaptive(function, inputs, y):
     x = inputs[0]
     sizes = list(zip(x.shape[2:], y.shape[2:], strict=True))
     reach = tuple(max(-(-(p + 1) * size // result) - p * size // result for p in range(result)) for size, result in sizes)
-    stride = None if y.shape[2:] == (1, 1) else tuple(Fraction(size, result) for size, result in sizes)
+    down, across = (Fraction(size, result) for size, result in sizes)
+    stride = None if y.shape[2:] == (1, 1) else (down, across)
     formulas = [f"{result} window{'s' * (result > 1)} over {size}" for size, result in sizes]
     window = Window(reach, stride)
     return [Part(public_name(function), y.shape, _both(*formulas), flops=y.size * math.prod(reach), window=window, stored=y.size)]

@@ -12,7 +12,7 @@ from ..nn import Module
 from ..nn import layers as own_layers
 from ..tensor import Parameter, Tensor, no_grad
 from .ops import product_formula
-from .tape import Call, Step, Tape
+from .tape import Call, Field, Step, Tape
 
 MOVES = ("reshape", "flatten", "permute", "cast")
 
@@ -125,7 +125,8 @@ class _Rows:
         self.counted: set[int] = set()
         self.indices: dict[int, int] = {}
         self.activations = 0
-        self.add_call(tape.root, 0, "")
+        if tape.root is not None:
+            self.add_call(tape.root, 0, "")
 
     def _index(self, depth: int) -> int:
         self.indices[depth] = self.indices.get(depth, 0) + 1
@@ -151,7 +152,7 @@ class _Rows:
             output_bytes=known.pop("output_bytes", sum(s.part.stored * s.itemsize for s in steps)),
             im2col_bytes=max((s.part.columns * itemsize for s in steps), default=0),
             receptive_field=None if seen is None else seen.size,
-            stride=None if seen is None or seen.jump is None else (_number(seen.jump[0]), _number(seen.jump[1])),
+            stride=_stride(seen),
             repeated=repeated, **known,
         )  # fmt: skip
         self.rows.append(row)
@@ -189,7 +190,7 @@ class _Rows:
             **{key: sum(getattr(row, key) for row in inside) for key in ("parameters", "macs", "flops", "output_bytes")},
             im2col_bytes=max((row.im2col_bytes for row in inside), default=0),
             receptive_field=None if call.seen is None else call.seen.size,
-            stride=None if call.seen is None or call.seen.jump is None else tuple(map(_number, call.seen.jump)),
+            stride=_stride(call.seen),
             repeated=False,
         ))  # fmt: skip
 
@@ -207,6 +208,10 @@ class _Rows:
 def _below(outer: str, inner: str) -> str:
     """A path as seen from a module that encloses it."""
     return inner.removeprefix(f"{outer}.") if outer else inner
+
+
+def _stride(seen: Field | None) -> tuple[float, float] | None:
+    return None if seen is None or seen.jump is None else (_number(seen.jump[0]), _number(seen.jump[1]))
 
 
 def _number(fraction: Fraction) -> float:
@@ -263,8 +268,7 @@ def summary(model: Module | str, size: tuple[int, ...] | None = None, name: str 
         ShapeError: the model does not take such images.
     """
     if isinstance(model, str):
-        size = registry.entry(model).image if size is None else size
-        name, model = name or model, create_model(model)
+        return summary(create_model(model), size or registry.entry(model).image, name or model)
     size = tuple(image_size(model) if size is None else size)
     if len(size) not in (3, 4) or not all(isinstance(extent, int | np.integer) and extent > 0 for extent in size):
         raise ValueError(f"size must be (C, H, W) or (N, C, H, W), positive integers, got {size!r}")

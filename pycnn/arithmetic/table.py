@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 
 from .summary import Row, Summary
@@ -166,12 +166,16 @@ def markdown(headings: Sequence[str], lines: Sequence[Sequence[str]], right: Seq
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def csv_lines(headings: Sequence[str], lines: Iterable[Iterable]) -> str:
+    """Values as CSV; a tuple is written 3x224x224, None as nothing."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(headings)
+    for line in lines:
+        writer.writerow(["x".join(map(str, v)) if isinstance(v, tuple) else "" if v is None else v for v in line])
+    return file.getvalue()
+
+
+def _csv(rows: Sequence[Row]) -> str:
     names = [f.name for f in fields(Row)]
-    writer.writerow(names)
-    for row in rows:
-        values = (getattr(row, name) for name in names)
-        writer.writerow(["x".join(map(str, v)) if isinstance(v, tuple) else "" if v is None else v for v in values])
-    return file.getvalue().rstrip("\n")
+    return csv_lines(names, ([getattr(row, name) for name in names] for row in rows)).rstrip("\n")

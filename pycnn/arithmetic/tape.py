@@ -29,16 +29,16 @@ class Field:
         if self.jump is None:
             return self
         reach = window.reach or extent
-        size = tuple(int(s + (r - 1) * j) for s, r, j in zip(self.size, reach, self.jump, strict=True))
-        jump = None if window.stride is None else tuple(j * s for j, s in zip(self.jump, window.stride, strict=True))
-        return Field(size, jump)
+        height, width = (int(s + (r - 1) * j) for s, r, j in zip(self.size, reach, self.jump, strict=True))
+        step = window.stride
+        return Field((height, width), None if step is None else (self.jump[0] * step[0], self.jump[1] * step[1]))
 
     @staticmethod
     def largest(fields: list[Field]) -> Field:
         """Of branches that meet: the largest size and jump along each axis."""
+        height, width = (max(f.size[axis] for f in fields) for axis in range(2))
         jumps = [f.jump for f in fields if f.jump is not None]
-        size = tuple(max(sizes) for sizes in zip(*(f.size for f in fields), strict=True))
-        return Field(size, tuple(max(js) for js in zip(*jumps, strict=True)) if jumps else None)
+        return Field((height, width), (max(j[0] for j in jumps), max(j[1] for j in jumps)) if jumps else None)
 
 
 @dataclass
@@ -158,15 +158,15 @@ class Tape(Observer):
         first = next(t for t, value in zip(inputs, known, strict=True) if value.seen is not None)
         steps = parts(function, inputs, outputs)
         shape = first.shape
-        joins_late = isinstance(function, _ConvBatchNorm) and known[5].seen is not None  # the shortcut, after the convolution
-        seen = known[0].seen if joins_late else Field.largest(fields)
+        shortcut = known[5].seen if isinstance(function, _ConvBatchNorm) else None  # joins after the convolution
+        seen = Field.largest(fields if shortcut is None else fields[:1])
         claimed = {i for part in steps for i in part.inputs}
         for n, part in enumerate(steps):
             indices = [i for i in range(len(inputs)) if i in part.inputs or (n == 0 and i not in claimed)]
             used = tuple(p for i in indices for p in known[i].made_of)
             seen = seen.through(part.window, shape[2:] if len(shape) == 4 else (1, 1))
-            if joins_late and part.op == "add":
-                seen = Field.largest([seen, known[5].seen])
+            if shortcut is not None and part.op == "add":
+                seen = Field.largest([seen, shortcut])
             step = Step(part, shape, outputs[0].dtype.itemsize, seen, used)
             step.hidden = is_layout_change(function, inputs, outputs[0])
             self._attribute(step)
