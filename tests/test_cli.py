@@ -26,7 +26,7 @@ def run(*words: str, **options) -> subprocess.CompletedProcess:
 
 def test_help_names_every_command():
     out = run("--help").stdout
-    assert all(word in out for word in ("train", "doctor", "kernels", "source", "bench"))
+    assert all(word in out for word in ("train", "summary", "compare", "doctor", "kernels", "source", "bench"))
     assert run("--version").stdout == f"pycnn {pycnn.__version__}\n"
 
 

@@ -13,7 +13,7 @@ import pycnn
 
 MODULES = [
     "pycnn", "pycnn.ops", "pycnn.nn", "pycnn.nn.init", "pycnn.nn.utils", "pycnn.optim", "pycnn.optim.lr_scheduler",
-    "pycnn.models", "pycnn.data", "pycnn.train", "pycnn.errors",
+    "pycnn.models", "pycnn.data", "pycnn.train", "pycnn.errors", "pycnn.arithmetic",
 ]  # fmt: skip
 OBVIOUS = {"input", "other", "self", "args", "kwargs", "x", "tensor", "inplace", "optimizer", "params", "options"}
 SHAPES = re.compile(r"\([A-Z.][^)]*\)|shape|axis|axes|element|dim|Tensor|filters|scalar")

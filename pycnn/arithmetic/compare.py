@@ -199,7 +199,7 @@ def draw(nets: list[Net], path: str | Path, x: str = "macs", y: str = "top1") ->
     drawn = [n for n in nets if None not in (getattr(n, x), getattr(n, y), n.parameters)]
     if not drawn:
         raise ValueError(f"no net has both {x} and {y}")
-    figure = _figure(11, 7)
+    figure = _figure(12.5, 8)
     axes = figure.subplots()
     points = [(getattr(n, x) / AXES[x][2], getattr(n, y) / AXES[y][2]) for n in drawn]
     areas = [POINTS_PER_MILLION * (n.parameters or 0) / 1e6 for n in drawn]
