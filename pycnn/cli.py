@@ -138,6 +138,7 @@ def _summary(options: argparse.Namespace) -> None:
     from .arithmetic import ledger, render, summary
     from .errors import NotSupported
     from .models import registry
+    from .nn import init
     from .train.run import load_model
 
     try:
@@ -147,7 +148,8 @@ def _summary(options: argparse.Namespace) -> None:
         if not options.model:
             raise NotSupported("name a model, for example: pycnn summary lenet5; --all is the ledger of all")
         for name in options.model:
-            model = load_model(name)
+            with init.skip():
+                model = load_model(name)
             size = options.size or (None if ":" in name else registry.entry(name).image)
             found = summary(model, size, name.rpartition(":")[2])
             print(render(found, options.format or "text", options.layout, options.depth, options.columns))

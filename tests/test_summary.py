@@ -278,6 +278,14 @@ def test_nothing_is_observed_outside_and_after_an_error():
     assert "training" not in vars(net)
 
 
+def test_no_weights_are_drawn_for_a_name():
+    pycnn.manual_seed(3)
+    expected = create_model("lenet5").state_dict()
+    pycnn.manual_seed(3)
+    pycnn.summary("lenet5")
+    assert all(np.array_equal(value, expected[name]) for name, value in create_model("lenet5").state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from ..models import create_model, registry
-from ..nn import Module
+from ..nn import Module, init
 from ..nn import layers as own_layers
 from ..tensor import Parameter, Tensor, no_grad
 from .ops import product_formula
@@ -268,7 +268,9 @@ def summary(model: Module | str, size: tuple[int, ...] | None = None, name: str 
         ShapeError: the model does not take such images.
     """
     if isinstance(model, str):
-        return summary(create_model(model), size or registry.entry(model).image, name or model)
+        with init.skip():
+            built = create_model(model)
+        return summary(built, size or registry.entry(model).image, name or model)
     size = tuple(image_size(model) if size is None else size)
     if len(size) not in (3, 4) or not all(isinstance(extent, int | np.integer) and extent > 0 for extent in size):
         raise ValueError(f"size must be (C, H, W) or (N, C, H, W), positive integers, got {size!r}")

@@ -8,6 +8,7 @@ As in PyTorch they are read off the weight's axes, whatever layer it belongs to:
 from __future__ import annotations
 
 import math
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -16,6 +17,21 @@ from ..errors import ShapeError
 from ..tensor import Parameter, Tensor, to_memory
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0)}
+
+
+_skipping: ContextVar[bool] = ContextVar("pycnn_skip_init", default=False)
+
+
+class skip:
+    """Context manager under which nothing is drawn: weights keep whatever lies in their memory. For a model whose values are
+    loaded next, or never looked at: drawing a large net's weights takes much longer than running it.
+    """
+
+    def __enter__(self):
+        self._outer = _skipping.set(True)
+
+    def __exit__(self, *_):
+        _skipping.reset(self._outer)
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
@@ -55,12 +71,12 @@ def ones_(tensor: Tensor) -> Tensor:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """U(a, b)."""
-    return _fill(tensor, random.generator().uniform(a, b, tensor.shape))
+    return tensor if _skipping.get() else _fill(tensor, random.generator().uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """N(mean, std²), `mean` and `std` being numbers."""
-    return _fill(tensor, random.generator().normal(mean, std, tensor.shape))
+    return tensor if _skipping.get() else _fill(tensor, random.generator().normal(mean, std, tensor.shape))
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
