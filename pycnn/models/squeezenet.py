@@ -73,7 +73,7 @@ def features1_1():
 @register("squeezenet1_0", features=features1_0)
 @register("squeezenet1_1", features=features1_1)
 class SqueezeNet(nn.Module):
-    """SqueezeNet.  x: (N, 3, H, W), at least 21×21, designed for 224×224 -> logits (N, num_classes).
+    """SqueezeNet.  x: (N, 3, H, W), at least 21×21 (1.1: 17×17), designed for 224×224 -> logits (N, num_classes).
 
     `features` makes the layers before the classifier, `p` is the probability of dropout, `conv10_padding` the padding of the
     classifier's convolution. Initialisation: He's, uniform, in the classifier N(0, 0.01²); biases 0.
