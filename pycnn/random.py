@@ -85,6 +85,24 @@ def replay(position: tuple[int, int, int], arrays: dict[str, Any]) -> Iterator[N
         _state.value, _state.counter, _state.op_index, _state.arrays = outer
 
 
+def bernoulli(p: float) -> bool:
+    """Whether an event of probability `p` happens, decided on the host: one more random op of this step, whose first word decides
+    as it does in the kernels (kernels/random/random.h)."""
+    counter, key = _state.counter, _state.value & (2**63 - 1)
+    word, *_ = _philox((0, next_op(), counter & 0xFFFFFFFF, counter >> 32), (key & 0xFFFFFFFF, key >> 32))
+    return word < int(p * 2**32 + 0.5)
+
+
+def _philox(counter, key) -> tuple[int, int, int, int]:
+    """Philox-4x32-10 (Salmon et al. 2011: Parallel random numbers: as easy as 1, 2, 3) of four words and a key of two."""
+    a, b, c, d = counter
+    for i in range(10):
+        left, right = 0xD2511F53 * a, 0xCD9E8D57 * c
+        low, high = (key[0] + i * 0x9E3779B9) & 0xFFFFFFFF, (key[1] + i * 0xBB67AE85) & 0xFFFFFFFF
+        a, b, c, d = right >> 32 ^ b ^ low, right & 0xFFFFFFFF, left >> 32 ^ d ^ high, left & 0xFFFFFFFF
+    return a, b, c, d
+
+
 def next_step() -> None:
     """Advance the counter, so that the next step draws new masks. Called by every optimiser step."""
     _state.counter += 1

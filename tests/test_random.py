@@ -193,3 +193,28 @@ def test_drop_path():
         ops.drop_path(x, 2)
     with pytest.raises(ValueError, match="mode must be 'row' or 'batch'"):
         ops.drop_path(x, 0.5, mode="column")
+
+
+def test_the_host_drops_what_the_kernel_would():
+    x = Tensor(np.ones(3, np.float32))
+    gate, seeds = pycnn.nn.DropPath(0.3, mode="batch"), (0, 2**40 + 3)
+    for seed in seeds:
+        pycnn.manual_seed(seed)
+        kernel = []
+        for _ in range(20):
+            kernel += [not gate(x).numpy().any() for _ in range(3)]
+            streams.next_step()
+        pycnn.manual_seed(seed)
+        host = []
+        for _ in range(20):
+            host += [gate.drops() for _ in range(3)]
+            streams.next_step()
+        assert host == kernel and 5 < sum(host) < 32
+    assert pycnn.nn.DropPath(1.0, "batch").drops() and not pycnn.nn.DropPath(0.0, "batch").drops() and not gate.eval().drops()
+    with pytest.raises(ValueError, match="drops\\(\\) is for mode='batch'.* 'row'"):
+        pycnn.nn.DropPath(0.5).drops()
+
+
+@pytest.mark.parametrize("counter, key, words", KNOWN_ANSWERS)
+def test_the_hosts_philox_gives_the_known_answers(counter, key, words):
+    assert streams._philox(counter, key) == tuple(words)

@@ -50,7 +50,7 @@ def _package() -> dict:
     for source in (torch, torch.nn.functional):
         ops.__dict__.update({name: value for name, value in vars(source).items() if not name.startswith("_")})
     _add_ops(torch, ops)
-    _add_layers(Module, nn, ops)
+    _add_layers(torch, Module, nn, ops)
     builders: dict = {}
     registry = types.ModuleType(f"{PACKAGE}.models.registry")
 
@@ -123,7 +123,7 @@ def _batch_norm_once(torch):
         layer.forward = forward
 
 
-def _add_layers(Module, nn, ops) -> None:
+def _add_layers(torch, Module, nn, ops) -> None:
     """What pycnn.nn has and PyTorch has not, or has otherwise."""
 
     class LocalResponseNorm(Module):
@@ -139,6 +139,9 @@ def _add_layers(Module, nn, ops) -> None:
 
         def forward(self, x):
             return ops.drop_path(x, self.p, self.training, self.mode)
+
+        def drops(self):
+            return self.training and torch.rand(()).item() < self.p
 
     buffer = nn.Buffer
     nn.LocalResponseNorm, nn.DropPath, nn.Buffer = LocalResponseNorm, DropPath, lambda array: buffer(ops.as_tensor(array))

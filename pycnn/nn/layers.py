@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .. import ops
+from .. import ops, random
 from ..errors import ShapeError
 from ..tensor import Buffer, Parameter, recomputing
 from . import init
@@ -406,6 +406,18 @@ class DropPath(Module):
 
     def forward(self, x):
         return ops.drop_path(x, self.p, self.training, self.mode)
+
+    def drops(self) -> bool:
+        """Whether this step drops the whole batch, decided in the place of a call and as it would be; never in evaluation.
+
+        The choice is made on the host, so that what would be dropped need not be computed; a captured step would repeat it.
+
+        Raises:
+            ValueError: the mode is "row".
+        """
+        if self.mode != "batch":
+            raise ValueError(f"drops() is for mode='batch', which decides once for all samples; mode is {self.mode!r}")
+        return self.training and self.p > 0 and random.bernoulli(self.p)
 
     def extra_repr(self):
         return f"p={self.p}, mode={self.mode!r}"
