@@ -8,11 +8,17 @@ from .lenet import LeNet5, LeNet5Of1998
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import MobileNetV2
 from .nin import NiN, NiNCifar
+from .preact_resnet import PreActResNet, PreActResNetCifar
 from .registry import create_model, list_models
+from .resnet import ResNet
+from .resnet_cifar import ResNetCifar
+from .resnext import ResNeXt, ResNeXtCifar
 from .shufflenet_v1 import ShuffleNetV1
 from .shufflenet_v2 import ShuffleNetV2
 from .squeezenet import SqueezeNet
+from .stochastic_depth import StochasticResNetCifar
 from .vgg import VGG
+from .wide_resnet import WideResNet, WideResNetCifar
 from .zfnet import ZFNet
 
 __all__ = [
@@ -27,10 +33,19 @@ __all__ = [
     "MobileNetV2",
     "NiN",
     "NiNCifar",
+    "PreActResNet",
+    "PreActResNetCifar",
+    "ResNeXt",
+    "ResNeXtCifar",
+    "ResNet",
+    "ResNetCifar",
     "ShuffleNetV1",
     "ShuffleNetV2",
     "SqueezeNet",
+    "StochasticResNetCifar",
     "VGG",
+    "WideResNet",
+    "WideResNetCifar",
     "ZFNet",
     "create_model",
     "list_models",
