@@ -4,7 +4,8 @@ Batch norm and ReLU come before each convolution, so that shortcuts are identiti
 appendix says, the first activation lies behind the first convolution, before the first unit's paths part, and one more behind the
 last unit. Bottlenecks are those of the authors' code (github.com/KaimingHe/resnet-1k-layers): where the shape changes, the
 activation comes before the paths part, the shortcut is a 1×1 convolution without batch norm, and the first 1×1 strides.
-Names are torchvision's ResNets' where there is a counterpart; ``bn`` is the last activation's. Deviations and choices:
+Names are torchvision's ResNets' where there is a counterpart; ``bn`` is the last activation's. Convolutions start from
+N(0, 2 / fan_out) and the classifier's bias from 0, as in the authors' code. Choices:
 - ``preact_resnet110_cifar``: basic units with the parameter-free shortcuts (option A) of ResNet-110, taken from the unit's input.
 - ``preact_resnet200``: the same bottlenecks. The weights published with github.com/facebook/fb.resnet.torch belong to a variant
   that strides in the 3×3 and has batch norm in its shortcuts, which start from the unit's input.

@@ -3,6 +3,7 @@
 Names, and so weights, are those of github.com/akamaster/pytorch_resnet_cifar10, whose nets have the paper's parameter counts.
 6n + 2 layers: a 3×3 convolution, three stages of n blocks with 16, 32 and 64 channels, the classifier. Shortcuts have no
 parameters: where the shape changes they take every second pixel and pad with zero channels (option A).
+Weights start from N(0, 2 / fan_in) (He et al. 2015, arxiv.org/abs/1502.01852), the classifier's as in that implementation, too.
 Deviations:
 - The paper says that zeros are padded, not where: here half of the new channels lie before the old ones, half behind, as in that
   implementation.
