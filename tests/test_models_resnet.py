@@ -220,6 +220,49 @@ def test_survival_scales_the_branch_in_evaluation():
         assert not np.allclose(mine(Tensor(x)).numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
+# ---- what a twin of the same file cannot tell ----
+
+
+def silent(block):
+    """A block whose last convolution gives zeros: only its shortcut is left."""
+    convolutions = [m for path, m in block.named_modules() if path.startswith("conv")]
+    nn.init.zeros_(convolutions[-1].weight)
+    return block.eval()
+
+
+def halved(x, before, after):
+    """Every second pixel of x, and channels of zeros."""
+    return np.pad(x[:, :, ::2, ::2], ((0, 0), (before, after), (0, 0), (0, 0)))
+
+
+def test_shortcuts_without_parameters():
+    x = np.abs(normal((2, 16, 8, 8)))  # the ReLU at the end of a block leaves it alone
+    model = create_model("resnet20_cifar")
+    assert np.array_equal(silent(model.layer1[0])(Tensor(x)).numpy(), x)
+    assert np.array_equal(silent(model.layer2[0])(Tensor(x)).numpy(), halved(x, 8, 8))
+    assert not silent(create_model("plain20_cifar").layer2[0])(Tensor(x)).numpy().any()
+    means = np.pad(x.reshape(2, 16, 4, 2, 4, 2).mean((3, 5)), ((0, 0), (0, 16), (0, 0), (0, 0)))
+    shortcut = silent(create_model("stochastic_resnet110_cifar", n=1).layer2[0])(Tensor(x)).numpy()
+    assert np.allclose(shortcut, means, rtol=1e-6)
+
+
+def test_shortcuts_of_pre_activation():
+    x = normal((2, 16, 8, 8))
+    basic = create_model("preact_resnet110_cifar", n=2)
+    assert basic.layer1[0].bn1 is None  # the stem's activation is the first unit's
+    for unit in (basic.layer1[0], basic.layer1[1]):
+        assert np.array_equal(silent(unit)(Tensor(x)).numpy(), x)
+    assert np.array_equal(silent(basic.layer2[0])(Tensor(x)).numpy(), halved(x, 8, 8))
+    x = normal((2, 64, 8, 8))
+    bottleneck = create_model("preact_resnet164_cifar", n=2)
+    assert np.array_equal(silent(bottleneck.layer1[1])(Tensor(x)).numpy(), x)
+    unit = silent(bottleneck.layer2[0])
+    projected = np.einsum(
+        "nchw,kc->nkhw", np.maximum(x / np.sqrt(1 + 1e-5), 0)[:, :, ::2, ::2], unit.downsample.weight.numpy()[..., 0, 0]
+    )
+    assert np.allclose(unit(Tensor(x)).numpy(), projected, rtol=1e-4, atol=1e-5)
+
+
 # ---- depth ----
 
 
