@@ -28,7 +28,7 @@ SIZE = 28  # the scan's extent within the 32×32 image; the rest is margin, as L
 
 
 @cache
-def _files() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def load_scans() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images uint8 (1797, 8, 8) with ink 0 … 16, labels, and the stratified split's test indices."""
     with np.load(FOLDER / "digits.npz", allow_pickle=False) as file:
         images, labels = file["images"], file["labels"].astype(np.int64)
@@ -46,24 +46,35 @@ def load_digits(split: str = "stratified") -> tuple[Dataset, Dataset]:
     """
     if split not in SPLITS:
         raise DataError(f"digits: there is no split {split!r}; there are {', '.join(SPLITS)}")
-    scans, labels, stratified = _files()
+    scans, labels, stratified = load_scans()
     everything = Dataset("digits", enlarge(scans), labels, tuple("0123456789"), mean=0.3058111, std=0.3251374)
     test = stratified if split == "stratified" else np.arange(len(labels) - 360, len(labels))
     return everything.subset(np.setdiff1d(np.arange(len(labels)), test)), everything.subset(test)
 
 
 def enlarge(scans: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Scans (n, 8, 8) with ink 0 … 16 to images uint8 (n, 1, 32, 32), bilinear. Whole numbers throughout, so exact.
+    """Scans (n, 8, 8) with ink 0 … 16 to images uint8 (n, 1, 32, 32), `size` pixels wide and high in the middle."""
+    margin = (32 - size) // 2
+    return np.pad(bilinear(scans, size).astype(np.uint8), ((0, 0), (margin, margin), (margin, margin)))[:, None]
+
+
+def bilinear(scans: np.ndarray, size: int) -> np.ndarray:
+    """Scans (…, 8, 8) with ink 0 … 16 to pixels 0 … 255, int64 (…, size, size). Whole numbers throughout, so exact.
 
     Pixel i of the large image lies at (i + ½)·8/size - ½ of the small one, clamped to its outermost pixel centers.
     """
+    weights = _weights(size)
+    ink = weights @ scans.astype(np.int64) @ weights.T
+    most = 16 * (2 * size) ** 2
+    return (2 * 255 * ink + most) // (2 * most)  # 255·ink/most, rounded
+
+
+@cache
+def _weights(size: int) -> np.ndarray:
+    """What each scan pixel gives to each large one along an axis, in units of 1/(2·size), int64 (size, 8)."""
     place = np.clip(8 * (2 * np.arange(size) + 1) - size, 0, 7 * 2 * size)  # in units of 1/(2·size) scan pixels
     left = np.minimum(place // (2 * size), 6)
     weights = np.zeros((size, 8), np.int64)
     weights[np.arange(size), left] = 2 * size - (place - left * 2 * size)
     weights[np.arange(size), left + 1] = place - left * 2 * size
-    ink = weights @ scans.astype(np.int64) @ weights.T
-    most = 16 * (2 * size) ** 2
-    pixels = ((2 * 255 * ink + most) // (2 * most)).astype(np.uint8)  # 255·ink/most, rounded
-    margin = (32 - size) // 2
-    return np.pad(pixels, ((0, 0), (margin, margin), (margin, margin)))[:, None]
+    return weights

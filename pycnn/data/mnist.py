@@ -6,8 +6,6 @@ MNIST: LeCun, Cortes, Burges (1998). Fashion-MNIST: Xiao, Rasul, Vollgraf (2017)
 from __future__ import annotations
 
 import gzip
-import hashlib
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -15,9 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from .dataset import DataError, Dataset
+from .files import data_folder, download
 
 MOST_BYTES = 1 << 30  # a header that announces more than this is not believed
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+ADVICE = (
+    f"Put {', '.join(FILES)} (.gz or not) into a folder and name it with --data-dir, "
+    "or use --data digits, which needs no download"
+)
 # Mirrors, and the sha256 of each .gz, in the order of FILES.
 MNIST_URLS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 MNIST_SHA256 = (
@@ -55,10 +58,10 @@ def load_fashion_mnist(data_dir: str | Path | None = None) -> tuple[Dataset, Dat
 
 
 def _load(name, data_dir, urls, sha256, classes, mean, std) -> tuple[Dataset, Dataset]:
-    base = Path(data_dir or os.environ.get("PYCNN_DATA") or Path.home() / ".cache" / "pycnn").expanduser()
+    base = data_folder(data_dir)
     folder = base if any(_find(base, file) for file in FILES) else base / name
     paths = [
-        _find(folder, file) or download(name, file + ".gz", urls, digest, folder)
+        _find(folder, file) or download(name, file + ".gz", urls, digest, folder, ADVICE)
         for file, digest in zip(FILES, sha256, strict=True)
     ]
 
@@ -113,46 +116,3 @@ def read_idx(path: str | Path, rank: int) -> np.ndarray:
         more = "more" if len(values) > size else f"{len(values):,}"
         raise DataError(f"{path}: the header announces {size:,} bytes of shape {shape}, the file holds {more}")
     return np.frombuffer(values, np.uint8).reshape(shape)
-
-
-def download(name: str, file: str, urls, sha256: str, folder: Path) -> Path:
-    """Fetch a file over https into `folder`. It gets its name only when it is complete and its sha256 is right.
-
-    Raises:
-        DataError: no mirror could be reached, or what came is not the file.
-    """
-    import http.client  # 30 ms, and seldom needed
-    import urllib.request
-
-    target = folder / file
-    temporary = folder / f".{file}.{os.getpid()}.part"
-    reasons = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for url in urls:
-            try:
-                with urllib.request.urlopen(url + file, timeout=30) as answer:
-                    if not answer.geturl().startswith("https://"):
-                        raise OSError("redirected away from https")
-                    content = answer.read()
-            except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
-                reasons.append(f"{url}: {getattr(error, 'reason', error)}")
-                continue
-            if hashlib.sha256(content).hexdigest() != sha256:
-                reasons.append(f"{url}: what came has another sha256")
-                continue
-            with open(temporary, "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(temporary, target)
-            return target
-    except OSError as error:
-        raise DataError(f"{name}: {target} is absent and cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    raise DataError(
-        f"{name}: {target} is absent and could not be downloaded ({'; '.join(reasons)}). "
-        f"Put {', '.join(FILES)} (.gz or not) into a folder and name it with --data-dir, "
-        "or use --data digits, which needs no download"
-    )
