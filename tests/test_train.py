@@ -66,7 +66,7 @@ def make_trainer(folder: Path | None = None, epochs: int = 2, schedule=None, mod
     model = model or pycnn.models.create_model("lenet5")
     settings = {"momentum": 0.9} if make is optim.SGD else {}
     optimizer = make(model.parameters(), lr=0.02 if settings else 0.002, weight_decay=1e-3, **settings)
-    loader = data.DataLoader(train_set.subset(np.arange(100)), 16, shuffle=True, seed=5, shift=2)
+    loader = data.DataLoader(train_set.subset(np.arange(100)), 16, shuffle=True, seed=5, transform=data.transforms.RandomShift(2))
     test_loader = data.DataLoader(test_set.subset(np.arange(40)), 32)
     scheduler = schedule and schedule(optimizer)
     return Trainer(model, optimizer, loader, test_loader, epochs, scheduler=scheduler, folder=folder, **options)

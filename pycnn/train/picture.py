@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import Dataset
+from ..data import LabeledImages
 from ..nn import Conv2d, Module
 from .checkpoint import replace_durably
 
 MOST_FILTERS, MOST_IMAGES = 32, 24
 
 
-def draw(path: str | Path, title: str, epochs: list[dict], model: Module, test: Dataset, predictions: np.ndarray) -> None:
+def draw(path: str | Path, title: str, epochs: list[dict], model: Module, test: LabeledImages, predictions: np.ndarray) -> None:
     """Write a PNG.
 
     Args:
@@ -71,14 +71,14 @@ def _draw_filters(figure, weight: np.ndarray) -> None:
         axes.imshow(picture, **scale)
 
 
-def _draw_wrong(figure, wrong: np.ndarray, test: Dataset, predictions: np.ndarray) -> None:
+def _draw_wrong(figure, wrong: np.ndarray, test: LabeledImages, predictions: np.ndarray) -> None:
     percent = 100 * (1 - len(wrong) / len(test))
     more = f", {min(len(wrong), MOST_IMAGES)} shown" if len(wrong) > MOST_IMAGES else ""
     figure.suptitle(f"{len(wrong)} of {len(test)} test images wrong ({percent:.2f} % right{more})")
     shown = wrong[:MOST_IMAGES]
     columns = min(4 + len(shown) // 6, 8)
     for axes, i in _grid(figure, max(-(-len(shown) // columns), 1), columns, shown):
-        image = test.images[i]
+        image = test.image(i)
         axes.imshow(image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray_r")
         axes.set_title(f"{test.classes[test.labels[i]]}, said {test.classes[predictions[i]]}", fontsize=8)
 

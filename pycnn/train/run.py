@@ -165,8 +165,9 @@ def build(config: Config, live: bool | None = None) -> Trainer:
     manual_seed(config.seed)
     model = load_model(config.model).to(config.device)
     optimizer = OPTIMIZERS[config.optimizer](model.parameters(), config)
+    transform = data.transforms.RandomShift(config.shift) if config.shift else None
     train_loader = data.DataLoader(
-        train_set, config.batch_size, shuffle=True, seed=config.seed, shift=config.shift, device=config.device
+        train_set, config.batch_size, shuffle=True, seed=config.seed, transform=transform, device=config.device
     )
     test_loader = data.DataLoader(test_set, 256, device=config.device)
     return Trainer(
