@@ -140,7 +140,7 @@ def _load_sheets(folder: Path) -> tuple[Dataset, Dataset]:
     warnings.warn(
         f"{folder} holds the first 10,000 training images of CIFAR-10 and no test images: {SHEETS_TRAIN:,} are for training, the "
         f"other {10000 - SHEETS_TRAIN:,} for testing; accuracies are not comparable with published ones",
-        stacklevel=3,
+        stacklevel=4,  # of whoever called load()
     )
     everything = Dataset("cifar10", np.concatenate(images), labels, CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD)
     return everything.subset(slice(SHEETS_TRAIN)), everything.subset(slice(SHEETS_TRAIN, None))
