@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     _train_parser(commands)
     _summary_parser(commands)
     _compare_parser(commands)
+    _recipes_parser(commands)
+    _eval_parser(commands)
 
     doctor = commands.add_parser("doctor", help="say what is installed and what works", description=_doctor.__doc__)
     doctor.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="fail (exit code 1) unless this one works")
@@ -77,45 +79,178 @@ def _train_parser(commands) -> None:
         "train",
         help="train a model",
         argument_default=argparse.SUPPRESS,
-        description="Train a model. What is not said comes from the data set's recipe.",
+        description="Train a model. What is not said comes from the recipe, or else from the data set's settings.",
     )
     add = parser.add_argument
     add("model", nargs="?", help="a registered model, or an own one as file.py:ClassName")
-    add("--data", choices=("digits", "mnist", "fashion-mnist"), help="data set (digits)")
-    add("--data-dir", metavar="DIR", help="where MNIST files are; absent ones are downloaded there")
-    add("--split", choices=("stratified", "last360"), help="of digits (stratified)")
+    add("--model", dest="model", metavar="NAME", help="the same")
+    add("--recipe", metavar="NAME", help="train as a paper did (pycnn recipes lists them)")
+    add("--output", "--output-dir", metavar="DIR", default=None, help="folder of the run (runs/<date>-<time>-<model>-<data>)")
+    add("--resume", metavar="DIR", default=None, help="go on with the run in DIR, or 'auto': with the newest unfinished one")
+    add("--save-every", type=int, metavar="STEPS", help="checkpoints within an epoch as well")
+    add("--patience", type=int, metavar="EPOCHS", help="stop after so many without a better test loss")
+    add("--fast-dev-run", action="store_true", default=False, help="one batch of training and test; writes nothing")
+    add("--seed", type=int, help="of parameters, order and augmentation (0)")
+
+    add = parser.add_argument_group("machine").add_argument
     add("--device", help="cpu, cuda or cuda:N (cpu)")
+    add("--threads", type=int, help="CPU threads; results do not depend on it")
+    add("-j", "--workers", type=int, help="threads that decode and augment images; results do not depend on it (0)")
     add("--kernels", nargs="+", action="extend", metavar="CHOICE", help="'own' (no host micro-kernels) and OP=VERSION")
-    add("--seed", type=int, help="of parameters, order and shifts (0)")
+
+    add = parser.add_argument_group("net").add_argument
+    _add_model_option(add)
+    add("--weights", metavar="FILE", help="start from these: a file, or a run's folder; a head of other classes stays fresh")
+    add("--freeze", action="store_true", help="only the last layer learns")
+    add("--dropout", type=float, metavar="P")
+
+    _add_data_options(parser.add_argument_group("data"))
+    add = parser.add_argument_group("augmentation").add_argument
+    add("--train-resize-size", type=int, metavar="PIXELS", help="resize the shorter side, then take crops of --train-crop-size")
+    add(
+        "--train-crop-size",
+        type=int,
+        metavar="PIXELS",
+        help="of random crops; without --train-resize-size of random area and aspect",
+    )
+    add("--random-crop-padding", type=int, metavar="PIXELS", help="random crops of the image with so much margin around it")
+    add("--shift", type=int, metavar="PIXELS", help="move images by up to so much")
+    add("--hflip-prob", "--hflip", type=float, metavar="P", help="mirror images")
+    add("--color-jitter", type=float, metavar="PART", help="change brightness, contrast and saturation by up to this part")
+    add("--pca-lighting", type=float, metavar="STD", help="AlexNet's shift of colours (there 0.1)")
+
+    add = parser.add_argument_group("optimizer").add_argument
     add("--epochs", type=int)
     add("-b", "--batch-size", type=int)
     add("--optimizer", "--opt", choices=("sgd", "adam", "adamw"), help="(sgd)")
     add("--lr", type=float, help="learning rate at the start")
     add("--momentum", type=float, help="of sgd")
+    add("--nesterov", action="store_true", help="Nesterov's momentum")
     add("--weight-decay", "--wd", type=float)
+    add("--norm-weight-decay", type=float, metavar="DECAY", help="of batch norm's weights and biases instead")
+    add("--bias-weight-decay", type=float, metavar="DECAY", help="of the other biases instead")
+    add("--label-smoothing", "--smoothing", type=float, metavar="PART", help="spread this part of each label over all classes")
+    add("--aux-weight", type=float, metavar="FACTOR", help="of auxiliary heads' losses (0.3)")
+    add("--clip-grad-norm", "--clip-grad", type=float, metavar="NORM", help="scale longer gradients down to this norm")
+
+    add = parser.add_argument_group("learning rate").add_argument
     schedules = ("cosine", "constant", "step", "multistep", "exponential", "poly", "plateau")
-    add("--lr-schedule", "--lr-scheduler", "--schedule", dest="schedule", choices=schedules, help="of the learning rate (cosine)")
+    names = ("--lr-schedule", "--lr-scheduler", "--schedule", "--sched")
+    add(*names, dest="schedule", choices=schedules, help="of the learning rate (cosine)")
     add("--lr-step-size", type=int, metavar="EPOCHS", help="of step (30)")
     add("--lr-milestones", type=int, nargs="+", metavar="EPOCH", help="of multistep")
     add("--lr-gamma", type=float, help="factor of step, multistep, exponential (each epoch) and plateau (0.1)")
     add("--lr-power", type=float, help="of poly (0.9)")
     add("--lr-patience", type=int, metavar="EPOCHS", help="of plateau (10)")
     add("--lr-min", type=float, help="where cosine ends and what plateau does not go below (0)")
-    add("--lr-warmup-epochs", type=int, metavar="EPOCHS", help="raise the rate in a straight line first (0)")
+    add("--lr-warmup-epochs", "--warmup-epochs", type=int, metavar="EPOCHS", help="raise the rate in a straight line first (0)")
     add("--lr-warmup-decay", type=float, metavar="FACTOR", help="of the rate at the start of the warm-up (0.01)")
-    add("--shift", type=int, metavar="PIXELS", help="move training images by up to so much")
-    add("--threads", type=int, help="CPU threads; results do not depend on it")
-    add("--output", metavar="DIR", default=None, help="folder of the run (runs/<date>-<time>-<model>-<data>)")
-    add("--resume", metavar="DIR", default=None, help="go on with the run in DIR, or 'auto': with the newest unfinished one")
-    add("--save-every", type=int, metavar="STEPS", help="checkpoints within an epoch as well")
     parser.set_defaults(command=_train)
+
+
+def _add_model_option(add) -> None:
+    add("--model-option", dest="model_options", type=_key_value, action=_Collect, metavar="KEY=VALUE", help="of the model's own")
+
+
+def _add_data_options(group) -> None:
+    """What says which images a net sees, in training and testing alike."""
+    add = group.add_argument
+    add("--data", "--data-path", type=_data_set, metavar="NAME|DIR", help="a data set, or a folder with train/ and val/ (digits)")
+    add("--data-dir", metavar="DIR", help="where MNIST and CIFAR files are; absent ones are downloaded there")
+    add("--split", choices=("stratified", "last360"), help="of digits (stratified)")
+    add("--on-error", choices=("raise", "skip"), help="of a folder's images that cannot be decoded (raise)")
+    add(
+        "--image-size", "--img-size", type=_size, metavar="PIXELS|model", help="resize images, repeat a gray channel, for the net"
+    )
+    add("--val-resize-size", type=int, metavar="PIXELS", help="resize the shorter side of test images")
+    add("--val-crop-size", type=int, metavar="PIXELS", help="of the crop from their middle (--train-crop-size)")
+
+
+class _Collect(argparse.Action):
+    """Puts (key, value) pairs into one dictionary."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, getattr(namespace, self.dest, {}) | dict([values]))
+
+
+def _key_value(text: str) -> tuple[str, object]:
+    """``width=0.5`` as a name and a Python literal (a list for a tuple); what is none is a text."""
+    import ast
+
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {text!r}")
+    try:
+        made = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+    return name, list(made) if isinstance(made, tuple) else made
+
+
+def _data_set(text: str) -> str:
+    from .data import list_datasets
+
+    if text not in list_datasets() and not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(list_datasets())}, and no folder")
+    return text
+
+
+def _size(text: str) -> int | str:
+    if text != "model" and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a number of pixels or 'model', got {text!r}")
+    return text if text == "model" else int(text)
 
 
 def _train(options: argparse.Namespace) -> None:
     from .train import train
 
-    given = {name: value for name, value in vars(options).items() if name not in ("command", "output", "resume")}
-    train(given, output=options.output, resume=options.resume)
+    apart = ("command", "output", "resume", "fast_dev_run")
+    given = {name: value for name, value in vars(options).items() if name not in apart}
+    train(given, output=options.output, resume=options.resume, fast_dev_run=options.fast_dev_run)
+
+
+def _recipes_parser(commands) -> None:
+    parser = commands.add_parser("recipes", help="how the papers trained their nets", description=_recipes.__doc__)
+    parser.add_argument("name", nargs="?", help="one of them")
+    parser.set_defaults(command=_recipes)
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    """Print the settings of --recipe NAME with their sources, and the lecture's where they differ."""
+    from .train.config import find_recipe
+    from .train.recipes import RECIPES, table
+
+    print(table([find_recipe(options.name)] if options.name else RECIPES.values()))
+
+
+def _eval_parser(commands) -> None:
+    parser = commands.add_parser(
+        "eval",
+        help="measure trained nets on test images",
+        argument_default=argparse.SUPPRESS,
+        description="Print top-1 and top-5 accuracy and loss of nets, and of several those of their ensemble (mean of softmax).",
+    )
+    add = parser.add_argument
+    add("weights", nargs="+", help="folders of runs, or files of weights with --model")
+    add("--model", metavar="NAME", help="whose weights a file holds; also allows a run's own file.py:ClassName")
+    _add_model_option(add)
+    add("--ten-crop", action="store_true", default=False, help="average over corners, middle, and their mirror images")
+    add("--best", action="store_true", default=False, help="a run's checkpoint of best test accuracy, instead of its newest")
+    add("--json", metavar="FILE", default=None, help="write all figures, accuracy per class, the confusion matrix")
+    add("--csv", metavar="FILE", default=None, help="write accuracy per class and the confusion matrix")
+    add("--device", help="cpu, cuda or cuda:N (cpu)")
+    add("--threads", type=int, help="CPU threads; results do not depend on it")
+    add("-j", "--workers", type=int, help="threads that decode images (0)")
+    _add_data_options(parser.add_argument_group("data, in the place of the runs' own"))
+    parser.set_defaults(command=_eval)
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from .train import evaluate
+
+    apart = ("command", "weights", "ten_crop", "best", "json", "csv")
+    given = {name: value for name, value in vars(options).items() if name not in apart}
+    evaluate(options.weights, given, options.ten_crop, options.best, options.json, options.csv)
 
 
 def _summary_parser(commands) -> None:
@@ -139,7 +274,7 @@ def _summary(options: argparse.Namespace) -> None:
     from .errors import NotSupported
     from .models import registry
     from .nn import init
-    from .train.run import load_model
+    from .train.build import load_model
 
     try:
         if options.all:

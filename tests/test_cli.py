@@ -26,11 +26,23 @@ def run(*words: str, **options) -> subprocess.CompletedProcess:
 
 def test_help_names_every_command():
     out = run("--help").stdout
-    assert all(word in out for word in ("train", "summary", "compare", "doctor", "kernels", "source", "bench"))
+    commands = ("train", "recipes", "eval", "summary", "compare", "doctor", "kernels", "source", "bench")
+    assert all(word in out for word in commands)
     assert run("--version").stdout == f"pycnn {pycnn.__version__}\n"
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["train", "lenet5", "--data", "nonsense"], ["train", "--epochs", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nonsense"],
+        ["train", "lenet5", "--data", "nonsense"],
+        ["train", "--epochs", "x"],
+        ["eval"],
+        ["train", "lenet5", "--model-option", "width"],
+        ["train", "lenet5", "--image-size", "big"],
+    ],
+)
 def test_wrong_usage_exits_2(words):
     answer = run(*words)
     assert answer.returncode == 2 and "usage: pycnn" in answer.stderr
@@ -45,6 +57,9 @@ def test_wrong_usage_exits_2(words):
         (["train", "lenet5", "--kernels", "fast"], "--kernels takes 'own' and OP=VERSION, got 'fast'"),
         (["train", "lenet5", "--kernels", "conv2d_forward=fast"], "no version 'fast'"),
         (["train", "lenet5", "--device", "gpu"], "unknown device 'gpu'"),
+        (["train", "lenet5", "--recipe", "x"], "no recipe 'x'; there are lenet5"),
+        (["train", "lenet5", "--dropout", "0.5"], "lenet5 has no dropout to set to 0.5"),
+        (["eval", "nowhere"], "there is no run and no file nowhere"),
         (["train", "--resume", "nowhere"], "nowhere is not a run that can be resumed"),
         (["kernels", "conv9d"], "no op matches 'conv9d'"),
         (["source", "conv2d_forward:fast"], "conv2d_forward has no version 'fast'; name one as"),
@@ -64,17 +79,38 @@ def test_options_reach_the_run(monkeypatch):
     words = "train lenet5 --data mnist --data-dir d --split last360 --device cpu --kernels own a=b --kernels c=d"
     words += " --seed 3 --epochs 4 -b 5 --lr 0.1 --momentum 0.2 --wd 0.3 --schedule constant --shift 1 --threads 2"
     words += " --output o --resume auto --save-every 6 --opt adamw --lr-step-size 7 --lr-milestones 3 9 --lr-gamma 0.5"
-    words += " --lr-power 2 --lr-patience 8 --lr-min 0.01 --lr-warmup-epochs 1 --lr-warmup-decay 0.1"
+    words += " --lr-power 2 --lr-patience 8 --lr-min 0.01 --lr-warmup-epochs 1 --lr-warmup-decay 0.1 --fast-dev-run"
+    words += " --model-option width=0.5 --model-option layers=1,2 --model-option kind=wide --recipe vgg --weights w --freeze"
+    words += " --dropout 0.4 --on-error skip --image-size model --val-resize-size 36 --val-crop-size 32 -j 2 --nesterov"
+    words += " --train-resize-size 40 --train-crop-size 32 --random-crop-padding 4 --hflip-prob 0.5 --color-jitter 0.1"
+    words += " --pca-lighting 0.2 --norm-weight-decay 0 --bias-weight-decay 0.1 --label-smoothing 0.1 --aux-weight 0.2"
+    words += " --clip-grad-norm 2 --patience 9"
     assert cli.main(words.split()) == 0
-    assert seen["output"] == "o" and seen["resume"] == "auto"
+    assert seen["output"] == "o" and seen["resume"] == "auto" and seen["fast_dev_run"]
     assert seen["given"] == {
         "model": "lenet5", "data": "mnist", "data_dir": "d", "split": "last360", "device": "cpu",
         "kernels": ["own", "a=b", "c=d"], "seed": 3, "epochs": 4, "batch_size": 5, "lr": 0.1, "momentum": 0.2,
         "weight_decay": 0.3, "schedule": "constant", "shift": 1, "threads": 2, "save_every": 6,
         "optimizer": "adamw", "lr_step_size": 7, "lr_milestones": [3, 9], "lr_gamma": 0.5, "lr_power": 2.0, "lr_patience": 8,
         "lr_min": 0.01, "lr_warmup_epochs": 1, "lr_warmup_decay": 0.1,
+        "model_options": {"width": 0.5, "layers": [1, 2], "kind": "wide"}, "recipe": "vgg", "weights": "w", "freeze": True,
+        "dropout": 0.4, "on_error": "skip", "image_size": "model", "val_resize_size": 36, "val_crop_size": 32, "workers": 2,
+        "nesterov": True, "train_resize_size": 40, "train_crop_size": 32, "random_crop_padding": 4, "hflip_prob": 0.5,
+        "color_jitter": 0.1, "pca_lighting": 0.2, "norm_weight_decay": 0.0, "bias_weight_decay": 0.1, "label_smoothing": 0.1,
+        "aux_weight": 0.2, "clip_grad_norm": 2.0, "patience": 9,
     }  # fmt: skip
     assert cli.main(["train", "lenet5"]) == 0 and seen["given"] == {"model": "lenet5"}
+
+
+def test_other_spellings_of_options(monkeypatch):
+    seen = []
+    monkeypatch.setattr("pycnn.train.train", lambda given, **options: seen.append((given, options)))
+    torchvision = "--model lenet5 --data-path digits --lr-scheduler step --lr-warmup-epochs 1 --label-smoothing 0.1"
+    torchvision += " --output-dir o"
+    timm = "lenet5 --data digits --sched step --warmup-epochs 1 --smoothing 0.1 --output o"
+    for words in (torchvision, timm):
+        assert cli.main(["train", *words.split()]) == 0
+    assert seen[0] == seen[1] and seen[0][0]["label_smoothing"] == 0.1 and seen[0][1]["output"] == "o"
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (pycnn.errors.DeviceError("no"), 1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import inspect
 import json
 import os
 import random
@@ -20,8 +21,11 @@ import pytest
 import pycnn
 from pycnn import data, nn, ops, optim
 from pycnn.train import (
+    Callback,
     CheckpointError,
     Config,
+    EarlyStopping,
+    Evaluation,
     Interrupted,
     RunError,
     Trainer,
@@ -32,8 +36,8 @@ from pycnn.train import (
     train,
 )
 from pycnn.train import trainer as trainer_module
+from pycnn.train.build import build, make_scheduler
 from pycnn.train.log import CsvLog, Progress, read_rows
-from pycnn.train.run import make_scheduler
 
 
 @pytest.fixture(autouse=True)
@@ -115,9 +119,12 @@ def test_without_a_folder_nothing_is_written(tmp_path):
 def test_evaluation_changes_nothing_and_counts_right():
     trainer = make_trainer()
     before = trainer.model.state_dict()
-    loss, accuracy, predictions = trainer.evaluate()
+    measured = trainer.evaluate()
     labels = trainer.test_loader.dataset.labels
-    assert accuracy == np.mean(predictions == labels) and np.isfinite(loss)
+    assert measured.accuracy == np.mean(measured.predictions == labels) and np.isfinite(measured.loss)
+    logits = np.concatenate([trainer.model(images).numpy() for images, _ in trainer.test_loader])
+    rank = (logits > logits[np.arange(40), labels][:, None]).sum(axis=1)
+    assert measured.top5 == np.mean(rank < 5) > measured.accuracy
     assert all(np.array_equal(before[name], value) for name, value in trainer.model.state_dict().items())
     assert trainer.model.training
 
@@ -441,7 +448,7 @@ def test_too_large_a_learning_rate_is_reported_not_saved(tmp_path):
 
 def test_nan_is_never_the_best(tmp_path, monkeypatch):
     trainer = make_trainer(epochs=1)
-    monkeypatch.setattr(trainer, "evaluate", lambda: (float("nan"), 1.0, np.zeros(40)))
+    monkeypatch.setattr(trainer, "evaluate", lambda: Evaluation(float("nan"), 1.0, 1.0, np.zeros(40)))
     trainer.fit()
     assert trainer.best == {"step": 0, "accuracy": 0.0}
 
@@ -450,6 +457,315 @@ def test_non_finite_images_are_named():
     trainer = make_trainer()
     images = pycnn.Tensor(np.full((1, 1, 32, 32), np.inf, np.float32), layout="image")
     assert trainer_module.first_not_finite(trainer.model, images) == "the input images are not finite"
+
+
+# ---- what the loss is made of ----
+
+
+class TwoHeads(nn.Module):
+    """Logits alone in evaluation; while training a tuple of logits and auxiliary logits."""
+
+    head = ("out", "aux")
+
+    def __init__(self, num_classes: int = 10, p: float = 0.0):
+        self.conv, self.bn = nn.Conv2d(1, 4, 5, stride=4), nn.BatchNorm2d(4)
+        self.drop, self.out, self.aux = nn.Dropout(p), nn.Linear(196, num_classes), nn.Linear(196, num_classes)
+
+    def forward(self, x):
+        x = self.drop(ops.flatten(ops.relu(self.bn(self.conv(x))), 1))
+        return (self.out(x), self.aux(x)) if self.training else self.out(x)
+
+
+def one_step(**options) -> tuple[Trainer, float, dict[str, np.ndarray]]:
+    """A trainer of two heads after a step, the step's loss, and the gradients."""
+    pycnn.manual_seed(0)
+    trainer = make_trainer(model=TwoHeads(), **options)
+    images, labels = next(iter(trainer.train_loader))
+    loss = trainer._train_step(images, labels)
+    return trainer, loss, {name: np.array(p.grad.numpy()) for name, p in trainer.model.named_parameters()}
+
+
+def smoothed_cross_entropy(logits, labels, smoothing):
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    target = np.eye(10)[labels] * (1 - smoothing) + smoothing / 10
+    return -(target * logs).sum(axis=1).mean()
+
+
+@pytest.mark.parametrize(("aux_weight", "smoothing"), [(0.3, 0.0), (0.0, 0.1), (0.5, 0.1)])
+def test_loss_is_cross_entropy_and_the_auxiliary_heads_share(aux_weight, smoothing):
+    pycnn.manual_seed(0)
+    trainer = make_trainer(model=TwoHeads(), aux_weight=aux_weight, label_smoothing=smoothing)
+    images, labels = next(iter(trainer.train_loader))
+    main, aux = (smoothed_cross_entropy(y.numpy().astype(float), labels.numpy(), smoothing) for y in trainer.model(images))
+    assert trainer._train_step(images, labels) == pytest.approx(main + aux_weight * aux, rel=1e-5)
+
+
+def test_auxiliary_head_learns_by_its_weight():
+    grads = [one_step(aux_weight=weight)[2] for weight in (0.3, 0.6)]
+    np.testing.assert_allclose(2 * grads[0]["aux.weight"], grads[1]["aux.weight"], rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(grads[0]["out.weight"], grads[1]["out.weight"])
+
+
+def test_gradients_are_clipped_to_a_norm():
+    free, clipped = one_step()[2], one_step(clip_grad_norm=0.5)[2]
+    norm = np.sqrt(sum((g.astype(float) ** 2).sum() for g in free.values()))
+    assert norm > 0.5
+    for name in free:
+        np.testing.assert_allclose(clipped[name], free[name] * (0.5 / norm), rtol=1e-4, atol=1e-7)
+
+
+# ---- callbacks ----
+
+
+class Recorder(Callback):
+    """Notes what it is called with, and counts steps over all runs."""
+
+    def __init__(self):
+        self.events, self.steps = [], 0
+
+    def on_fit_start(self, trainer):
+        self.events.append(("start", trainer.step))
+
+    def on_step_end(self, trainer, loss):
+        self.steps += 1
+        assert np.isfinite(loss)
+
+    def on_epoch_end(self, trainer, row):
+        self.events.append(("epoch", row["epoch"], row["step"]))
+
+    def on_fit_end(self, trainer, row):
+        self.events.append(("end", row["step"]))
+
+    def state_dict(self):
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
+
+
+def test_callbacks_are_called_and_their_state_is_saved(tmp_path):
+    recorder = Recorder()
+    make_trainer(tmp_path / "a", callbacks=[recorder]).fit()
+    assert recorder.events == [("start", 0), ("epoch", 0, 7), ("epoch", 1, 14), ("end", 14)] and recorder.steps == 14
+    stopped, resumed = Recorder(), Recorder()
+    with pytest.raises(Interrupted):
+        before_steps(make_trainer(tmp_path / "b", callbacks=[stopped]), signals_at(9, signal.SIGINT)).fit()
+    trainer = make_trainer(tmp_path / "b", callbacks=[resumed])
+    trainer.restore(newest_checkpoint(tmp_path / "b" / "checkpoints", pytest.fail))
+    trainer.fit()
+    assert stopped.steps == 10 and stopped.events[-1] == ("epoch", 0, 7) and resumed.steps == 14
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(CheckpointError, match=r"it has callbacks \['Recorder'\], this run \[\]"):
+        make_trainer().restore(newest_checkpoint(tmp_path / "a" / "checkpoints"))
+
+
+def test_checkpoints_from_before_callbacks_go_on(tmp_path):
+    make_trainer(tmp_path, epochs=1).fit()
+    checkpoint = newest_checkpoint(tmp_path / "checkpoints")
+    del checkpoint.state["callbacks"]
+    trainer = make_trainer()
+    trainer.restore(checkpoint)
+    assert trainer.step == 7
+
+
+def test_early_stopping_counts_epochs_without_a_better_value():
+    stopping, reasons = EarlyStopping(2, "test_accuracy", "max", min_delta=0.1), []
+    trainer = make_trainer()
+    trainer.stop = reasons.append
+    for epoch, value in enumerate([0.3, 0.35, 0.5, float("nan"), 0.55]):
+        assert not reasons
+        stopping.on_epoch_end(trainer, {"test_accuracy": value, "epoch": epoch})
+    assert reasons == ["test_accuracy has not been better for 2 epochs, 0.5000 in epoch 3"]
+    again = EarlyStopping(2)
+    again.load_state_dict(stopping.state_dict())
+    again.on_fit_start(trainer)
+    assert len(reasons) == 2
+    with pytest.raises(ValueError, match="no column 'loss'; there are epoch, test_loss"):
+        EarlyStopping(1, "loss").on_epoch_end(trainer, {"epoch": 0, "test_loss": 1.0})
+    for wrong in ({"patience": 0}, {"patience": 1, "mode": "best"}):
+        with pytest.raises(ValueError, match="must be"):
+            EarlyStopping(**wrong)
+
+
+def test_early_stopping_ends_a_run_for_good(tmp_path, capsys):
+    def trainer():
+        return make_trainer(tmp_path, epochs=9, callbacks=[EarlyStopping(1, min_delta=10.0)])
+
+    assert trainer().fit()["epoch"] == 1
+    assert "stopped: test_loss has not been better for 1 epochs" in capsys.readouterr().out
+    resumed = trainer()
+    resumed.restore(newest_checkpoint(tmp_path / "checkpoints", pytest.fail))
+    assert resumed.fit() == {}
+
+
+def test_fast_dev_run_is_one_batch_and_writes_nothing(tmp_path, capsys):
+    trainer = make_trainer(tmp_path, fast_dev_run=True)
+    row = trainer.fit()
+    assert row["step"] == 1 and trainer.sums["images"] == 0 and list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out.count("\n") == 2
+    assert train({"model": "lenet5"}, fast_dev_run=True)["step"] == 1 and list(tmp_path.iterdir()) == []
+    with pytest.raises(RunError, match="leave out --resume"):
+        train({}, resume=tmp_path, fast_dev_run=True)
+
+
+def test_old_logs_keep_their_rows_when_columns_are_added(tmp_path):
+    (tmp_path / "log.csv").write_text("step,loss\n1,0.1\n2,0.2\n3,0.")
+    log = CsvLog(tmp_path / "log.csv", ("step", "loss", "top5"), 9)
+    log.write(3, 0.3, 1.0)
+    log.close()
+    assert (tmp_path / "log.csv").read_text() == "step,loss,top5\n1,0.1,nan\n2,0.2,nan\n3,0.3,1.0\n"
+    assert np.isnan(read_rows(tmp_path / "log.csv")[0]["top5"])
+
+
+# ---- what learns ----
+
+OWN_NET = """
+from pycnn import nn, ops
+
+class Net(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(1024, 10)
+
+    def forward(self, x):
+        return self.layer(ops.flatten(x, 1))
+
+not_a_net = 3
+"""
+
+
+def built(**settings) -> Trainer:
+    """The trainer of a net with two heads from a file."""
+    source = inspect.getsource(TwoHeads)
+    Path("two_heads.py").write_text(f"from pycnn import nn, ops\n\n\n{source}")
+    return build(Config("two_heads.py:TwoHeads", batch_size=512, **settings), live=False)
+
+
+def test_weight_decay_skips_what_it_is_told_to():
+    assert len(built(weight_decay=1e-3).optimizer.groups) == 1
+    trainer = built(weight_decay=1e-3, norm_weight_decay=0.0, bias_weight_decay=2e-3)
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    decays = {g.settings["weight_decay"]: {names[id(p)] for p in g.parameters} for g in trainer.optimizer.groups}
+    assert decays == {
+        1e-3: {"conv.weight", "out.weight", "aux.weight"},
+        0.0: {"bn.weight", "bn.bias"},
+        2e-3: {"conv.bias", "out.bias", "aux.bias"},
+    }
+
+
+def test_only_the_head_learns_when_the_rest_is_frozen():
+    trainer = built(freeze=True, epochs=1, schedule="constant")
+    before = trainer.model.state_dict()
+    trainer.fit()
+    changed = {name for name, value in trainer.model.state_dict().items() if not np.array_equal(value, before[name])}
+    assert changed == {"out.weight", "out.bias", "aux.weight", "aux.bias"}
+    with pytest.raises(RunError, match="does not say which layers learn"):
+        Path("net.py").write_text(OWN_NET)
+        build(Config("net.py:Net", freeze=True))
+
+
+def test_model_gets_classes_dropout_and_options():
+    trainer = built(dropout=0.25, model_options={"num_classes": 12})
+    assert trainer.model.drop.p == 0.25 and trainer.model.out.weight.shape == (12, 196)
+    with pytest.raises(RunError, match="lenet5 has no dropout to set to 0.5"):
+        build(Config("lenet5", dropout=0.5))
+    with pytest.raises(RunError, match="lenet5 has no option 'width'; it has num_classes"):
+        build(Config("lenet5", model_options={"width": 2}))
+    with pytest.raises(RunError, match="cannot be built with"):
+        build(Config("lenet5", model_options={"num_classes": "ten"}))
+
+
+@pytest.mark.skipif(not hasattr(pycnn.models, "load_weights"), reason="pycnn.models.load_weights is not there yet")
+def test_starting_weights_are_loaded_and_a_head_of_other_classes_stays_fresh(no_picture, capsys, monkeypatch):
+    monkeypatch.setattr(pycnn.models.LeNet5, "head", ("output",), raising=False)
+    train(QUICK, output="first")
+    weights = newest_checkpoint("first/checkpoints").model
+    started = build(Config("lenet5", weights="first")).model.state_dict()
+    assert all(np.array_equal(started[name], weights[name]) for name in weights)
+    file = next(Path("first/checkpoints").glob("*/model.safetensors"))
+    started = build(Config("lenet5", weights=str(file), model_options={"num_classes": 12})).model.state_dict()
+    same = {name for name in weights if np.array_equal(started[name], weights[name])}
+    assert same == {name for name in weights if not name.startswith("output")}
+    assert "the head starts afresh" in capsys.readouterr().out
+    with pytest.raises(RunError, match="there is no file nowhere"):
+        build(Config("lenet5", weights="nowhere"))
+    train(QUICK | {"epochs": 2, "weights": "first"}, output="second")
+    Path("first").rename("moved")  # a resumed run does not ask for its starting weights
+    assert train({"epochs": 3}, resume="second")["steps"] == 18
+
+
+# ---- what the net sees ----
+
+
+def test_settings_make_the_transforms():
+    from pycnn.train.augment import eval_transform, train_transform
+
+    def names(transform):
+        return [type(t).__name__ for t in transform.transforms] if transform else []
+
+    T = data.transforms
+    assert train_transform(Config("lenet5"), None, (1, 32, 32)) is eval_transform(Config("lenet5"), None) is None
+    config = Config("x", train_resize_size=256, train_crop_size=224, hflip_prob=0.5, pca_lighting=0.1, color_jitter=0.4)
+    steps = train_transform(config, None, (3, 300, 400)).transforms
+    jitter = T.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4)
+    assert steps == (T.Resize(256), T.RandomCrop(224, 0), T.RandomHorizontalFlip(0.5), jitter, T.PCALighting(0.1))
+    assert eval_transform(config, None).transforms == (T.Resize(256), T.CenterCrop(224))
+    assert eval_transform(config, None, ten_crop=True).transforms == (T.Resize(256), T.TenCrop(224))
+    assert train_transform(Config("x", train_crop_size=112), None, (3, 9, 9)).transforms == (T.RandomResizedCrop(112),)
+    padded = Config("x", random_crop_padding=4, shift=2)
+    assert train_transform(padded, None, (3, 32, 32)).transforms == (T.RandomCrop((32, 32), 4), T.RandomShift(2))
+    assert eval_transform(padded, None) is None
+    assert names(train_transform(padded, 64, (1, 32, 32))) == ["Resize", "RandomCrop", "RandomShift"]
+    with pytest.raises(RunError, match="ten crops need their size"):
+        eval_transform(Config("x"), None, ten_crop=True)
+
+
+COLOR_NET = OWN_NET.replace("class Net(nn.Module):", "class Net(nn.Module):\n    image = (3, 16, 16)\n").replace("1024", "768")
+
+
+def test_images_are_fitted_to_the_net_only_when_asked():
+    Path("net.py").write_text(COLOR_NET)
+    with pytest.raises(RunError, match=r"takes images of 3 channel\(s\), those of digits have 1; --image-size model"):
+        build(Config("net.py:Net"))
+    trainer = build(Config("net.py:Net", image_size="model"))
+    images, _ = next(iter(trainer.train_loader))
+    assert images.shape == (64, 3, 16, 16)
+    x = images.numpy()
+    np.testing.assert_array_equal(x[:, 0], x[:, 2])
+    assert next(iter(trainer.test_loader))[0].shape[1:] == (3, 16, 16)
+    with pytest.raises(RunError, match=r"does not take images of 3×20×20 \(.*\); it was designed for 3×16×16"):
+        build(Config("net.py:Net", image_size=20))
+    with pytest.raises(RunError, match="says no image size"):
+        Path("plain.py").write_text(OWN_NET)
+        build(Config("plain.py:Net", image_size="model"))
+
+
+def test_folders_of_images_need_a_size(no_picture):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("val", 3)):
+        for label in ("cat", "dog"):
+            (folder := Path("pictures", part, label)).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(rng.integers(0, 256, (20 + i, 24, 3), np.uint8)).save(folder / f"{i}.png")
+    Path("net.py").write_text(COLOR_NET)
+    with pytest.raises(RunError, match="may differ in size; .*--train-crop-size"):
+        build(Config("net.py:Net", data="pictures"))
+    Path("pictures/val/cat/0.png").write_bytes(b"no image")
+    settings = {"model": "net.py:Net", "data": "pictures", "train_crop_size": 16, "epochs": 1, "workers": 2, "on_error": "skip"}
+    with pytest.warns(UserWarning, match="0.png"):
+        result = train(settings, output="run")
+    assert result["test_images"] == 5
+    with pytest.raises(data.CorruptImage, match="0.png"):
+        train(settings | {"on_error": "raise"}, output="strict")
+
+
+def test_workers_change_no_bits(no_picture):
+    for workers in (0, 2):
+        train(QUICK | {"workers": workers, "random_crop_padding": 2, "hflip_prob": 0.5}, output=f"run{workers}")
+    a, b = (newest_checkpoint(f"run{workers}/checkpoints") for workers in (0, 2))
+    for name in a.model:
+        np.testing.assert_array_equal(a.model[name], b.model[name])
 
 
 # ---- runs ----
@@ -500,6 +816,18 @@ def test_resume_keeps_settings_and_refuses_others(tmp_path, no_picture):
         train({}, resume=tmp_path)
 
 
+def test_runs_from_before_a_setting_was_there_go_on(tmp_path, no_picture):
+    train(QUICK, output="run")
+    config = json.loads(Path("run/config.json").read_text())
+    old = {name: config[name] for name in ("model", "data", "seed", "epochs", "batch_size", "lr", "weight_decay", "shift")}
+    Path("run/config.json").write_text(json.dumps(old))
+    assert train({"epochs": 2}, resume="run")["steps"] == 12
+    assert json.loads(Path("run/config.json").read_text()) == config | {"epochs": 2}
+    Path("run/config.json").write_text(json.dumps(old | {"novelty": 1}))
+    with pytest.raises(RunError, match="of another version of pycnn, which knows novelty"):
+        train({}, resume="run")
+
+
 def test_resume_auto_takes_the_newest_unfinished_run(tmp_path, capsys, no_picture):
     def stopped(name, **more):
         result = train(QUICK | more, output=tmp_path / "runs" / name)
@@ -524,20 +852,6 @@ def test_a_run_has_one_writer(tmp_path, no_picture):
     train(QUICK, output=tmp_path / "run")
     with locked(tmp_path / "run"), pytest.raises(RunError, match="being written by another process"):
         train({"epochs": 2}, resume=tmp_path / "run")
-
-
-OWN_NET = """
-from pycnn import nn, ops
-
-class Net(nn.Module):
-    def __init__(self):
-        self.layer = nn.Linear(1024, 10)
-
-    def forward(self, x):
-        return self.layer(ops.flatten(x, 1))
-
-not_a_net = 3
-"""
 
 
 def test_own_model_from_a_file(no_picture):
@@ -623,6 +937,16 @@ def test_other_optimizers_and_schedules_train(no_picture):
         {"lr_warmup_epochs": 1, "schedule": "plateau"},
         {"lr": float("nan")},
         {"data": "mnist", "split": "last360"},
+        {"label_smoothing": 1.0},
+        {"dropout": 1.0},
+        {"hflip_prob": 1.1},
+        {"nesterov": True, "momentum": 0.0},
+        {"nesterov": True, "optimizer": "adam"},
+        {"image_size": 0},
+        {"image_size": "big"},
+        {"train_resize_size": 256},
+        {"clip_grad_norm": -1.0},
+        {"on_error": "x"},
     ],
 )
 def test_senseless_settings_are_refused(setting):

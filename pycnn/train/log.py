@@ -15,7 +15,8 @@ class CsvLog:
     """A CSV file that grows by a row at a time. Its first column must be `step`.
 
     Opened again after a crash, it drops damaged lines and all rows later than `last_step`, so that a resumed run
-    leaves the file of an uninterrupted one. Rows that do not fit on a full disk wait in memory for the next call.
+    leaves the file of an uninterrupted one. In a file that has only the first of the columns, the others become "nan".
+    Rows that do not fit on a full disk wait in memory for the next call.
     """
 
     def __init__(self, path: str | Path, columns: tuple[str, ...], last_step: int = 0):
@@ -24,7 +25,10 @@ class CsvLog:
         self.failed: OSError | None = None
         kept = [",".join(columns).encode() + b"\n"]
         if self.path.exists():
-            lines = self.path.read_bytes().splitlines(keepends=True)[1:]
+            header, *lines = self.path.read_bytes().splitlines(keepends=True) or [b""]
+            there = header.decode(errors="replace").strip().split(",")
+            more = len(columns) - len(there) if tuple(there) == columns[: len(there)] else 0
+            lines = [line[:-1] + b",nan" * more + b"\n" for line in lines if line.endswith(b"\n")]
             kept += [line for line in lines if self._whole(line) and int(line.split(b",")[0]) <= last_step]
         content = b"".join(kept)
         if not self.path.exists() or self.path.read_bytes() != content:
