@@ -42,6 +42,12 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         found += [train.RunError, train.TrainingError, train.CheckpointError]
     if data := sys.modules.get("pycnn.data"):
         found.append(data.DataError)
+    if weights := sys.modules.get("pycnn.models.weight_files"):
+        found.append(weights.WeightsError)
+    if predict := sys.modules.get("pycnn.predict"):
+        found.append(predict.ImageError)
+    if show := sys.modules.get("pycnn.show"):
+        found.append(show.ShowError)
     return tuple(found)
 
 
@@ -56,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     _compare_parser(commands)
     _recipes_parser(commands)
     _eval_parser(commands)
+    _predict_parser(commands)
+    _show_parser(commands)
+    _convert_parser(commands)
+    _weights_parser(commands)
 
     doctor = commands.add_parser("doctor", help="say what is installed and what works", description=_doctor.__doc__)
     doctor.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="fail (exit code 1) unless this one works")
@@ -326,6 +336,149 @@ def _compare(options: argparse.Namespace) -> None:
         print(compare.render(rows, options.format), end="")
     except ValueError as error:
         raise NotSupported(str(error)) from error
+
+
+def _classifier_options(parser: argparse.ArgumentParser) -> None:
+    """What predict and show ask in order to build a trained model."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="NAME", help="a registered model, or an own one as file.py:ClassName")
+    add("--weights", metavar="FILE", help="a file, a run's folder, or a name that pycnn weights lists (the model's first there)")
+    add("--classes", metavar="FILE", help="names of the classes, one a line")
+    add("--resize", type=int, nargs="+", metavar="PIXELS", help="the shorter side, or height and width")
+    add("--crop", type=int, metavar="PIXELS", help="square cut out of the middle")
+    add("--interpolation", choices=("nearest", "bilinear", "bicubic", "lanczos"), help="of --resize (bilinear)")
+    add("--mean", nargs="+", metavar="M", help="per channel, or a .npy file of a mean image (C, H, W)")
+    add("--std", type=float, nargs="+", metavar="S", help="per channel; the input is (pixel · scale - mean) / std")
+    add("--scale", type=float, help="of pixels 0 … 255 (1/255)")
+    add("--bgr", action="store_true", help="blue first, as Caffe's nets want it")
+    add("--device", default="cpu", help="cpu, cuda or cuda:N (cpu)")
+
+
+def _classifier(options: argparse.Namespace):
+    import numpy as np
+
+    from .models import WeightsError
+    from .predict import load_classifier
+
+    try:
+        one_file = options.mean and len(options.mean) == 1 and options.mean[0].endswith(".npy")
+        mean = np.load(options.mean[0], allow_pickle=False) if one_file else options.mean and tuple(map(float, options.mean))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"--mean: {error}") from error
+    resize = options.resize and (options.resize[0] if len(options.resize) == 1 else tuple(options.resize))
+    return load_classifier(
+        options.model,
+        options.weights,
+        options.classes,
+        options.device,
+        resize=resize,
+        crop=options.crop,
+        interpolation=options.interpolation,
+        mean=mean,
+        std=options.std and tuple(options.std),
+        scale=options.scale,
+        channels="BGR" if options.bgr else None,
+    )
+
+
+def _predict_parser(commands) -> None:
+    parser = commands.add_parser("predict", help="say what pictures show", description=_predict.__doc__)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG, PNG, BMP, GIF, WebP or PPM")
+    _classifier_options(parser)
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes (5)")
+    parser.add_argument("--format", choices=("text", "csv", "json"), default="text", help="(text)")
+    parser.set_defaults(command=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    """Print the most likely classes of each picture. How pictures are prepared is recorded with the weights, or said here."""
+    from .predict import WRITERS, ImageError, predict
+
+    classifier = _classifier(options)
+    origin = "recorded or given" if classifier.recorded else "a guess: nothing is recorded for these weights"
+    print(f"preprocessing ({origin}): {classifier.preprocessing}", file=sys.stderr)
+    rows, failed = [], False
+    for image in options.images:
+        try:
+            rows += predict(classifier, image, max(options.top, 1))
+        except ImageError as error:
+            print(f"pycnn: {error}", file=sys.stderr)
+            failed = True
+    print(WRITERS[options.format](rows), end="")
+    return int(failed)
+
+
+def _show_parser(commands) -> None:
+    parser = commands.add_parser("show", help="draw filters, feature maps, activation maps", description=_show.__doc__)
+    parser.add_argument("what", choices=("filters", "features", "cam"))
+    parser.add_argument("image", nargs="?", metavar="IMAGE", help="for features and cam")
+    _classifier_options(parser)
+    parser.add_argument("--layer", metavar="PATH", help="of filters (the first convolution) or features, for example layer1.0")
+    parser.add_argument("--class", dest="class_index", type=int, metavar="INDEX", help="of cam (the most likely one)")
+    parser.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
+    parser.set_defaults(command=_show)
+
+
+def _show(options: argparse.Namespace) -> None:
+    """Draw a layer's filters, its feature maps for a picture, or where in a picture a class is seen (class activation map)."""
+    from .predict import read_image
+    from .show import ShowError, show_cam, show_features, show_filters
+
+    if options.what != "filters" and options.image is None:
+        raise ShowError(f"name the picture: pycnn show {options.what} IMAGE …")
+    if options.what == "features" and options.layer is None:
+        raise ShowError("name the layer: --layer PATH")
+    classifier = _classifier(options)
+    if options.what == "filters":
+        said = show_filters(classifier.model, options.output, options.layer, classifier.preprocessing.channels == "BGR")
+    elif options.what == "features":
+        said = show_features(classifier, read_image(options.image), options.layer, options.output)
+    else:
+        said = show_cam(classifier, read_image(options.image), options.output, options.class_index)
+    print(f"{options.output}: {said}")
+
+
+def _convert_parser(commands) -> None:
+    parser = commands.add_parser("convert", help="weights of other formats to safetensors", description=_convert.__doc__)
+    parser.add_argument("source", metavar="IN", help=".pth, .pt, .th (these need PyTorch), .npz, .caffemodel or .safetensors")
+    parser.add_argument("target", metavar="OUT.safetensors")
+    parser.add_argument("--model", metavar="NAME", help="write the names of this model's parameters")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.set_defaults(command=_convert)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    """Write weights as safetensors. PyTorch's files are read by an installed PyTorch, tensors only: no code of theirs is run."""
+    from .convert import convert
+    from .train.build import load_model
+
+    arrays = convert(options.source, options.target, options.model and load_model(options.model), options.force)
+    print(f"{options.target}: {len(arrays)} arrays, {sum(a.size for a in arrays.values()):,} numbers")
+
+
+def _weights_parser(commands) -> None:
+    parser = commands.add_parser("weights", help="list trained weights that are recorded", description=_weights.__doc__)
+    parser.add_argument("pattern", nargs="?", default="*", help="names to list, for example 'resnet*'")
+    parser.add_argument("--fetch", action="store_true", help="download them and print where they are")
+    parser.set_defaults(command=_weights)
+
+
+def _weights(options: argparse.Namespace) -> None:
+    """List trained weights: published accuracy, licence, where from, how pictures are prepared."""
+    from .models import WeightsError
+    from .models.weights import fetch_weights, get_weights, list_weights
+
+    names = list_weights(options.pattern)
+    if not names:
+        raise WeightsError(f"no recorded weights match {options.pattern!r}")
+    for name in names:
+        if options.fetch:
+            print(fetch_weights(name))
+            continue
+        w = get_weights(name)
+        top5 = f", top-5 {w.accuracy['top5']} %" if "top5" in w.accuracy else ""
+        print(f"{name}\n  top-1 {w.accuracy['top1']} %{top5} ({w.accuracy['on']}); {len(w.classes)} classes")
+        print(f"  {w.preprocessing}\n  {w.url}\n  {w.licence}")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -158,7 +158,7 @@ def load_weights(
             number of classes.
 
     Returns:
-        the names of the model's parameters and buffers that the file has not set.
+        the names of the model's parameters and buffers that the file has not set, BatchNorm's counters apart.
 
     Raises:
         WeightsError: the file cannot be read, or anything does not fit; nothing has changed then.
@@ -190,7 +190,7 @@ def load_weights(
     if not fitting:
         raise WeightsError(f"{source}: none of its names is one of {type(model).__name__}'s: {_list(list(state))}")
     model.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting]
+    return [name for name in own if name not in fitting and not name.endswith(".num_batches_tracked")]
 
 
 def _unneeded(model: nn.Module, name: str) -> bool:
