@@ -41,7 +41,8 @@ def convert(source: str | Path, target: str | Path, model=None, force: bool = Fa
     state = read_weights(source)
     if model is not None:
         state = match_weights(model, state, str(source))
-    arrays = {name: np.ascontiguousarray(a, dtype="f4" if a.dtype.name == "bfloat16" else None) for name, a in state.items()}
+    types = {"bfloat16": "f4"}  # which safetensors' NumPy writer does not know
+    arrays = {name: np.asarray(a, types.get(a.dtype.name, a.dtype), order="C") for name, a in state.items()}
     order = json.dumps(list(arrays))
     notes = {"pycnn.source": source.name, "pycnn.source_sha256": file_sha256(source), "pycnn.order": order, "format": "pt"}
     replace_durably(target, save(arrays, metadata=notes))

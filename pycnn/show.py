@@ -193,7 +193,7 @@ def class_activation_maps(model: Module, x: Tensor) -> tuple[np.ndarray, np.ndar
     head = _head(model)
     maps, bias, logits = _linear_maps(model, x, head) if isinstance(head, Linear) else _convolved_maps(model, x)
     means = maps.mean(axis=(1, 2), dtype=np.float64) + bias
-    if np.abs(means - logits).max() > TOLERANCE * np.abs(logits).max():
+    if not np.abs(means - logits).max() <= TOLERANCE * np.abs(logits).max():
         raise ShowError(
             f"{type(model).__name__} has no class activation maps: its logits are not the means of the last maps times the last "
             "layer's weights, so something else than global average pooling stands between them"
