@@ -19,7 +19,8 @@ from .models.weights import Preprocessing, Weights, fetch_weights, find_weights,
 from .nn import Module
 from .tensor import Tensor
 from .train import newest_checkpoint
-from .train.run import RunError, load_model
+from .train.build import load_model
+from .train.config import RunError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
 MOST_PIXELS = 1 << 26  # 67 million: 200 MB of RGB; a file of a few kB can announce far more

@@ -26,7 +26,21 @@ def run(*words: str, **options) -> subprocess.CompletedProcess:
 
 def test_help_names_every_command():
     out = run("--help").stdout
-    commands = ("train", "recipes", "eval", "summary", "compare", "doctor", "kernels", "source", "bench")
+    commands = (
+        "train",
+        "recipes",
+        "eval",
+        "predict",
+        "show",
+        "convert",
+        "weights",
+        "summary",
+        "compare",
+        "doctor",
+        "kernels",
+        "source",
+        "bench",
+    )
     assert all(word in out for word in commands)
     assert run("--version").stdout == f"pycnn {pycnn.__version__}\n"
 
