@@ -43,7 +43,8 @@ def test_rows_have_names_groups_and_ops():
     assert {row.group for row in table} == set(rows.GROUPS)
     ops = {record["op"] for record in backend.list_kernels()}
     assert {row.op for row in table if row.op} <= ops
-    assert [row.group for row in table if row.prepare is None] == ["import"] + ["peak memory"] * 2 * len(rows.net.NETS)
+    probes = ["import"] + ["peak memory"] * 2 * len(rows.net.NETS) + ["net memory"] * len(rows.full_nets.NETS)
+    assert [row.group for row in table if row.prepare is None] == probes
 
 
 def test_layers_are_those_of_six_nets():

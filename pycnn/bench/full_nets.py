@@ -74,10 +74,8 @@ def _error_of(setting: Setting, net: FullNet, weights: dict, x: np.ndarray):
     if setting.torch is None:
         return lambda logits: 0.0 if np.isfinite(logits).all() else float("inf")
     with setting.torch.inference_mode():
-        expected = (
-            _torch_twin(Setting(torch=setting.torch), net, "NCHW").eval().double()(setting.torch.from_numpy(x[:1]).double())
-        )
-    expected = expected.numpy()[0]
+        twin = _torch_twin(Setting(torch=setting.torch), net, "NCHW", weights).eval().double()
+        expected = twin(setting.torch.from_numpy(x[:1]).double()).numpy()[0]
     return lambda logits: float(np.linalg.norm(logits[0] - expected) / (TOLERANCE * np.linalg.norm(expected)))
 
 

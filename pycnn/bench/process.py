@@ -9,7 +9,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from . import full_nets, net
+
 STEPS = 10
+FULL_STEPS = 3  # whole nets: the second step allocates what it keeps, as all later ones
 
 
 def import_seconds(library: str) -> float:
@@ -18,10 +21,11 @@ def import_seconds(library: str) -> float:
 
 
 @cache
-def training_memory(library: str, net: str) -> dict[str, int]:
-    """Bytes of resident memory in a new process that trains the net of that name for 10 steps on two threads: `before`, when all
-    code is loaded (a step of LeNet-5 has been made) and the data is there, but no model, and `peak`, the most at any time."""
-    return run(f"import json; from pycnn.bench import process; print(json.dumps(process.train({library!r}, {net!r})))")
+def training_memory(library: str, name: str) -> dict[str, int]:
+    """Bytes of resident memory in a new process that trains a net (one of ``net.NETS`` for 10 steps, or of ``full_nets.NETS`` for
+    3) on two threads: `before`, when all code is loaded (a step of LeNet-5 has been made), but no model, and `peak`, the most at
+    any time."""
+    return run(f"import json; from pycnn.bench import process; print(json.dumps(process.train({library!r}, {name!r})))")
 
 
 def run(code: str):
@@ -36,28 +40,37 @@ def run(code: str):
 
 def train(library: str, name: str) -> dict[str, int]:
     """Train in this process; what :func:`training_memory` returns."""
-    from . import net
     from .contest import Setting
 
-    chosen, small = net.NETS[name], net.NETS["LeNet-5"]
-    images, labels = net.batch(chosen)
-    weights = net.initial_weights(chosen)
     if library == "torch":
         import torch
 
         torch.set_num_threads(2)
-        prepare = lambda n, w, x, t: net.torch_step(Setting(torch=torch), n, w, x, t, "NCHW")
+        setting = Setting(torch=torch)
     else:
         from .. import set_num_threads
 
         set_num_threads(2)
-        prepare = lambda n, w, x, t: net.pycnn_step("cpu", n, w, x, t)
-    prepare(small, net.initial_weights(small), *net.batch(small))()
+        setting = Setting()
+    _step(setting, "LeNet-5")()
     before = resident("VmRSS")
-    step = prepare(chosen, weights, images, labels)
-    for _ in range(STEPS):
+    step = _step(setting, name)
+    for _ in range(STEPS if name in net.NETS else FULL_STEPS):
         step()
     return {"before": before, "peak": resident("VmHWM")}
+
+
+def _step(setting, name: str):
+    """A function that trains a step of the net of that name."""
+    if name in net.NETS:
+        chosen = net.NETS[name]
+        images, labels = net.batch(chosen)
+        weights = net.initial_weights(chosen)
+        if setting.torch:
+            return net.torch_step(setting, chosen, weights, images, labels, "NCHW")
+        return net.pycnn_step("cpu", chosen, weights, images, labels)
+    full = next(full for full in full_nets.NETS if full.name == name)
+    return full_nets.torch_step(setting, full, "NCHW") if setting.torch else full_nets.pycnn_step(setting, full)
 
 
 def resident(entry: str) -> int:

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 
 import numpy as np
 
-from . import convolution, memory_bound, net, process, products, transposed
+from . import convolution, full_nets, memory_bound, net, process, products, transposed
 from .contest import Contest, Setting, random
 
 
@@ -71,6 +71,9 @@ GROUPS = {
     "overhead": Group("Overhead of a small op"),
     "import": Group("Import", limit=0.3),
     "peak memory": Group("Peak memory of 10 training steps"),
+    "net inference": Group("Inference of whole nets", target=0.8, least=0.5),
+    "net step": Group("Training steps of whole nets", target=0.8, least=0.5),
+    "net memory": Group("Peak memory of training whole nets", target=1 / 1.2),
 }
 
 
@@ -78,14 +81,21 @@ def _step(name: str) -> Row:
     return Row("step", f"{name}, batch {net.NETS[name].batch}", prepare=lambda s: net.training_step(s, net.NETS[name]))
 
 
-def _memory(name: str) -> Iterator[Row]:
-    def growth(library):
-        memory = process.training_memory(library, name)
-        return float(memory["peak"] - memory["before"])
+def _growth(library: str, name: str) -> float:
+    memory = process.training_memory(library, name)
+    return float(memory["peak"] - memory["before"])
 
-    peak = lambda library: process.training_memory(library, name)["peak"]
+
+def _memory(name: str) -> Iterator[Row]:
+    growth, peak = (lambda lib: _growth(lib, name)), (lambda lib: process.training_memory(lib, name)["peak"])
     for value, probe in (("for the net", growth), ("whole process", peak)):
         yield Row("peak memory", f"{name}, batch {net.NETS[name].batch}, {value}", probe=probe, quantity="B")
+
+
+def _full(net: full_nets.FullNet) -> Iterator[Row]:
+    yield Row("net inference", net.id, prepare=lambda setting: full_nets.inference(setting, net))
+    yield Row("net step", net.id, prepare=lambda setting: full_nets.training_step(setting, net))
+    yield Row("net memory", net.id, probe=lambda library: _growth(library, net.name), quantity="B")
 
 
 def convolution_row(layer: convolution.Layer, direction: str) -> Row:
@@ -142,6 +152,8 @@ def rows() -> Iterator[Row]:
     yield Row("import", "import", probe=process.import_seconds)
     for name in net.NETS:
         yield from _memory(name)
+    for full in full_nets.NETS:
+        yield from _full(full)
 
 
 def select(pattern: str | None = None, group: str | None = None, op: str | None = None) -> list[Row]:
