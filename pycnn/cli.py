@@ -44,8 +44,6 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         found.append(data.DataError)
     if weights := sys.modules.get("pycnn.models.weight_files"):
         found.append(weights.WeightsError)
-    if predict := sys.modules.get("pycnn.predict"):
-        found.append(predict.ImageError)
     if show := sys.modules.get("pycnn.show"):
         found.append(show.ShowError)
     return tuple(found)
@@ -392,7 +390,8 @@ def _predict_parser(commands) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     """Print the most likely classes of each picture. How pictures are prepared is recorded with the weights, or said here."""
-    from .predict import WRITERS, ImageError, predict
+    from .data import DataError
+    from .predict import WRITERS, predict
 
     classifier = _classifier(options)
     origin = "recorded or given" if classifier.recorded else "a guess: nothing is recorded for these weights"
@@ -401,7 +400,7 @@ def _predict(options: argparse.Namespace) -> int:
     for image in options.images:
         try:
             rows += predict(classifier, image, max(options.top, 1))
-        except ImageError as error:
+        except DataError as error:
             print(f"pycnn: {error}", file=sys.stderr)
             failed = True
     print(WRITERS[options.format](rows), end="")
@@ -421,7 +420,7 @@ def _show_parser(commands) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     """Draw a layer's filters, its feature maps for a picture, or where in a picture a class is seen (class activation map)."""
-    from .predict import read_image
+    from .data import read_image
     from .show import ShowError, show_cam, show_features, show_filters
 
     if options.what != "filters" and options.image is None:

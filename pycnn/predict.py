@@ -13,57 +13,21 @@ import numpy as np
 from PIL import Image
 
 from . import data, no_grad, ops
+from .data import DataError, read_image
 from .models import WeightsError, create_model, load_weights
 from .models.registry import entry
 from .models.weights import Preprocessing, Weights, fetch_weights, find_weights, list_weights
 from .nn import Module
 from .tensor import Tensor
-from .train import newest_checkpoint
+from .train import RunError, newest_checkpoint
 from .train.build import load_model
-from .train.config import RunError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
-MOST_PIXELS = 1 << 26  # 67 million: 200 MB of RGB; a file of a few kB can announce far more
+MOST_PIXELS = 1 << 26  # that resizing may make
 MOST_CLASSES_BYTES = 16 << 20
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
-class ImageError(ValueError):
-    """A picture cannot be read; the message names it and says why."""
-
-
 # ---- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def read_image(path: str | Path, max_pixels: int = MOST_PIXELS) -> np.ndarray:
-    """A picture as uint8 (3, H, W), red first, whatever its file holds; the first one of an animation.
-
-    Orientation in EXIF data is ignored and alpha is dropped, as torchvision does.
-
-    Args:
-        path: a JPEG, PNG, BMP, GIF, WebP or PPM file, known by its content.
-        max_pixels: larger pictures are refused before they are decoded.
-
-    Raises:
-        ImageError: it is absent, damaged, of another format or too large.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(f"{image.width}×{image.height} pixels, at most {max_pixels:,} are decoded")
-            if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
-                image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except Image.UnidentifiedImageError as error:
-        raise ImageError(f"{path}: no picture of the formats {', '.join(FORMATS)}") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise ImageError(f"{path}: {error or type(error).__name__}") from error
 
 
 def resize_and_crop(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -74,7 +38,7 @@ def resize_and_crop(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
         preprocessing: whose `resize`, `interpolation` and `crop` count; rounding is torchvision's.
 
     Raises:
-        ImageError: the picture is smaller than the crop.
+        DataError: the picture is smaller than the crop.
     """
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     if preprocessing.resize is not None:
@@ -84,14 +48,12 @@ def resize_and_crop(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
         else:
             height, width = preprocessing.resize
         if width * height > MOST_PIXELS:
-            raise ImageError(
-                f"resizing {picture.width}×{picture.height} pixels makes {width}×{height}, more than {MOST_PIXELS:,}"
-            )
+            raise DataError(f"resizing {picture.width}×{picture.height} pixels makes {width}×{height}, more than {MOST_PIXELS:,}")
         picture = picture.resize((width, height), Image.Resampling[preprocessing.interpolation.upper()])
     if preprocessing.crop is not None:
         size = preprocessing.crop
         if min(picture.size) < size:
-            raise ImageError(f"a picture of {picture.width}×{picture.height} has no part of {size}×{size}; resize it before")
+            raise DataError(f"a picture of {picture.width}×{picture.height} has no part of {size}×{size}; resize it before")
         left, top = (round((side - size) / 2) for side in picture.size)
         picture = picture.crop((left, top, left + size, top + size))
     return np.asarray(picture).transpose(2, 0, 1)
@@ -105,7 +67,7 @@ def normalize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
         preprocessing: whose `channels`, `scale`, `mean` and `std` count.
 
     Raises:
-        ImageError: `mean` is an image of another size.
+        DataError: `mean` is an image of another size.
     """
     if preprocessing.channels == "L":
         image = np.asarray(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).convert("L"))[None]
@@ -113,7 +75,7 @@ def normalize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
         image = image[::-1]
     mean = np.asarray(preprocessing.mean, np.float64)
     if mean.ndim == 3 and mean.shape != image.shape:
-        raise ImageError(f"the mean is an image of shape {mean.shape}, the model's input has {image.shape}")
+        raise DataError(f"the mean is an image of shape {mean.shape}, the model's input has {image.shape}")
     mean = mean if mean.ndim == 3 else mean[:, None, None]
     std = np.asarray(preprocessing.std, np.float64)[:, None, None]
     return ((image * preprocessing.scale - mean) / std).astype(np.float32)
@@ -225,15 +187,25 @@ def _run(folder: Path, name: str) -> tuple[dict[str, np.ndarray], tuple[str, ...
     if trained != name:
         raise RunError(f"{folder} trained {trained}, not {name}")
     checkpoint = newest_checkpoint(folder / "checkpoints")
-    options = {"split": config.get("split", "stratified")} if data_name == "digits" else {}
+    where = {"split": config.get("split", "stratified")} if data_name == "digits" else {}
     if config.get("data_dir"):
-        options["data_dir"] = config["data_dir"]
-    _, test = data.load(data_name, **options)
-    mean, std = (tuple(np.atleast_1d(value).tolist()) for value in (test.mean, test.std))
-    prepared = replace(guess_preprocessing(name), mean=mean, std=std)
-    if hasattr(test, "images"):  # of one size, which the model was trained on
+        where["data_dir"] = config["data_dir"]
+    _, test = data.load(data_name, **where)
+    options = config.get("model_options") or {}
+    usual = guess_preprocessing(name)
+    repeated = ":" not in name and usual.channels == "RGB" and "in_channels" not in options  # gray images for a net of colors
+    channels = "L" if len(test.mean) == 1 and not repeated else "RGB"
+    prepared = replace(usual, mean=test.mean, std=test.std, channels=channels)
+    if size := config.get("image_size"):
+        side = entry(name).image[1] if size == "model" else size
+        prepared = replace(prepared, resize=(side, side), crop=None)
+    elif isinstance(test, data.Dataset):  # of one size, which the model was trained on
         prepared = replace(prepared, resize=tuple(test.images.shape[2:]), crop=None)
-    return checkpoint.model, tuple(test.classes), prepared, config.get("model_options") or {}
+    if config.get("val_resize_size"):
+        prepared = replace(prepared, resize=config["val_resize_size"])
+    if config.get("val_crop_size"):
+        prepared = replace(prepared, crop=config["val_crop_size"])
+    return checkpoint.model, tuple(test.classes), prepared, options
 
 
 def guess_preprocessing(name: str) -> Preprocessing:
@@ -291,7 +263,7 @@ def predict(classifier: Classifier, path: str | Path, top: int = 5) -> list[dict
         a list of {"image", "rank", "index", "class", "probability"}.
 
     Raises:
-        ImageError: the picture cannot be read.
+        DataError: the picture cannot be read, or is smaller than the crop.
     """
     probabilities = classifier.probabilities(read_image(path))
     best = np.argsort(-probabilities, kind="stable")[:top]

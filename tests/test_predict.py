@@ -13,9 +13,10 @@ from safetensors.numpy import save_file
 
 import pycnn
 from pycnn import cli
+from pycnn.data import DataError, read_image
 from pycnn.models import WeightsError, create_model, list_models
 from pycnn.models.weights import Preprocessing
-from pycnn.predict import ImageError, load_classifier, normalize, predict, read_classes, read_image, resize_and_crop
+from pycnn.predict import load_classifier, normalize, predict, read_classes, resize_and_crop
 
 
 def picture(height: int = 20, width: int = 30, seed: int = 0) -> np.ndarray:
@@ -68,23 +69,23 @@ def test_pictures_that_cannot_be_read(tmp_path):
     }
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ImageError, match=name):
+        with pytest.raises(DataError, match=name):
             read_image(tmp_path / name)
-    with pytest.raises(ImageError, match="no.png: cannot be read"):
+    with pytest.raises(DataError, match="no.png: cannot be read"):
         read_image(tmp_path / "no.png")
     Image.fromarray(picture()[0]).save(tmp_path / "x.tiff")
-    with pytest.raises(ImageError, match="no picture of the formats JPEG, PNG"):
+    with pytest.raises(DataError, match="not an image of the formats JPEG, PNG"):
         read_image(tmp_path / "x.tiff")
 
 
 def test_decompression_bombs_are_refused(tmp_path):
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 200_000
-    with pytest.raises(ImageError, match="bomb.png"):
+    with pytest.raises(DataError, match="bomb.png"):
         read_image(tmp_path / "bomb.png")
-    with pytest.raises(ImageError, match="30×20 pixels, at most 500 are decoded"):
+    with pytest.raises(DataError, match="30×20 pixels, at most 500 are decoded"):
         read_image(save(tmp_path / "x.png", picture()), max_pixels=500)
-    with pytest.raises(ImageError, match="more than"):
+    with pytest.raises(DataError, match="more than"):
         resize_and_crop(np.zeros((3, 1, 5000), np.uint8), Preprocessing(resize=500))
 
 
@@ -117,7 +118,7 @@ def test_mean_image_and_channels():
     assert np.allclose(normalize(image, Preprocessing(mean=mean, scale=1)), expected, atol=1e-4)
     bgr = normalize(image, Preprocessing(channels="BGR", mean=(104.0, 117.0, 123.0), scale=1))
     assert np.allclose(bgr[0], image[2] - 104.0) and np.allclose(bgr[2], image[0] - 123.0)
-    with pytest.raises(ImageError, match="the mean is an image of shape"):
+    with pytest.raises(DataError, match="the mean is an image of shape"):
         normalize(picture(5, 5), Preprocessing(mean=mean, scale=1))
 
 
@@ -219,6 +220,10 @@ def test_a_runs_folder(tmp_path, capsys):
         assert best["probability"] == pytest.approx(
             float(np.exp(logits - logits.max()).max() / np.exp(logits - logits.max()).sum()), abs=1e-4
         )
+    config = tmp_path / "run" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"image_size": 40, "val_resize_size": 36, "val_crop_size": 32}))
+    prepared = load_classifier("lenet5", tmp_path / "run").preprocessing
+    assert (prepared.resize, prepared.crop, prepared.mean, prepared.channels) == (36, 32, test.mean, "L")
     capsys.readouterr()
     assert cli.main(["predict", str(tmp_path / "digit.png"), "--model", "lenet_caffe", "--weights", str(tmp_path / "run")]) == 1
     assert "trained lenet5, not lenet_caffe" in capsys.readouterr().err
