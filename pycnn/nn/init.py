@@ -8,6 +8,7 @@ As in PyTorch they are read off the weight's axes, whatever layer it belongs to:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import numpy as np
@@ -18,6 +19,8 @@ from ..tensor import Parameter, Tensor, to_memory
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0)}
 
+
+PIECE = 1 << 16  # numbers drawn at once
 
 _skipping: ContextVar[bool] = ContextVar("pycnn_skip_init", default=False)
 
@@ -47,11 +50,23 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 
 def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
-    memory = to_memory(values.reshape(tensor.shape).astype(tensor.dtype), tensor.layout)
+    memory = to_memory(values.reshape(tensor.shape).astype(tensor.dtype, copy=False), tensor.layout)
     tensor.backend.write(tensor.data, memory)
     if isinstance(tensor, Parameter):
         tensor.changes += 1
     return tensor
+
+
+def _draw(tensor: Tensor, draw: Callable[[int], np.ndarray]) -> Tensor:
+    """Fill a Tensor with what `draw` returns for so many numbers, piece by piece: they come as float64, and for a large layer all
+    of them at once would be several times the memory of its weights."""
+    if _skipping.get():
+        return tensor
+    values = np.empty(tensor.size, tensor.dtype)
+    for i in range(0, values.size, PIECE):
+        piece = values[i : i + PIECE]
+        piece[...] = draw(len(piece))
+    return _fill(tensor, values)
 
 
 def constant_(tensor: Tensor, value: float) -> Tensor:
@@ -71,12 +86,12 @@ def ones_(tensor: Tensor) -> Tensor:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """U(a, b)."""
-    return tensor if _skipping.get() else _fill(tensor, random.generator().uniform(a, b, tensor.shape))
+    return _draw(tensor, lambda count: random.generator().uniform(a, b, count))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """N(mean, std²), `mean` and `std` being numbers."""
-    return tensor if _skipping.get() else _fill(tensor, random.generator().normal(mean, std, tensor.shape))
+    return _draw(tensor, lambda count: random.generator().normal(mean, std, count))
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
