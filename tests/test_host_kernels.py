@@ -39,7 +39,10 @@ SHAPES = {
     "grouped": shape(2, 8, 9, 12, 10, 3, 3, pad=(1, 1), groups=2),
     "wide_groups": shape(1, 9, 11, 120, 99, 3, 3, pad=(1, 1), groups=3),  # each in several blocks of terms
     "grouped_many_pixels": shape(2, 33, 47, 6, 10, 3, 3, pad=(1, 1), groups=2),
+    "narrow_groups": shape(2, 8, 19, 32, 32, 3, 3, stride=(2, 1), pad=(1, 1), groups=8),
+    "narrow_groups_far": shape(1, 25, 26, 32, 32, 3, 3, pad=(11, 11), dilation=(11, 11), groups=8),  # two do not fit
     "depthwise": shape(2, 8, 9, 5, 5, 3, 3, stride=(2, 1), pad=(1, 1), groups=5),
+    "depthwise_strips": shape(2, 9, 7, 29, 29, 3, 3, pad=(1, 1), groups=29),  # 16 channels, 8, and 5 by themselves
     "patches": shape(2, 6, 8, 17, 9, 2, 2, stride=(2, 2)),  # backward_data joins the two taps of a line
     "patches_tall": shape(2, 7, 12, 19, 20, 3, 4, stride=(2, 4), pad=(1, 0)),
     "empty": shape(0, 8, 8, 3, 4, 3, 3),

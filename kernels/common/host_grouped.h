@@ -163,19 +163,23 @@ void grouped_product(const GroupedShape<T>& g, const T* weight, const T* bias, b
   const GroupedAxis &h = g.h, &w = g.w;
   const bool shared = shares_vectors<T>(g.ins, g.outs);
   const int vectors = unit_vectors<T>(g.ins, g.outs);
-  const int64_t lanes = vectors * L, units = g.groups * g.outs / lanes, width = shared ? L : g.ins;
+  const int64_t lanes = vectors * L, units = g.groups * g.outs / lanes, own = shared ? L : g.ins;
   const int64_t most = vectors == 2 ? kTileRows : kLanePixels;
   // A band is some lines of one image; a chunk of it as wide as fits into the buffer.
   constexpr int64_t kBand = 8;
   const int64_t bands = ceil_div(h.pixels, kBand), slots = h.reach() + 1;
+  // Two units whose channels share a cache line are one thread's work: they are copied together, and no two threads write to it.
+  const bool neighbours = (shared || g.outs == lanes) && own * sizeof(T) < 64 && units % 2 == 0;
+  const bool both_fit = 2 * own * slots * ((most - 1) * w.stride + w.reach() + 1) <= kLineBuffer<T>;
+  const int64_t bundle = neighbours && both_fit ? 2 : 1, width = own * bundle, bundles = units / bundle;
   const int64_t chunk = std::min(w.pixels, std::max(most, (kLineBuffer<T> / (slots * width) - w.reach() - 1) / w.stride + 1));
   const int64_t columns = (chunk - 1) * w.stride + w.reach() + 1;
 
-  for_each(g.images * bands * units, 2.0 * g.images * h.pixels * w.pixels * g.groups * g.outs * h.taps * w.taps * g.ins,
+  for_each(g.images * bands * bundles, 2.0 * g.images * h.pixels * w.pixels * g.groups * g.outs * h.taps * w.taps * g.ins,
            [&](int64_t item) {
-    const int64_t unit = item % units, image = item / units / bands, band = item / units % bands;
-    const int64_t channel = shared ? unit * L : unit * lanes / g.outs * g.ins;
-    const T* unit_weight = weight + unit * h.taps * w.taps * g.ins * lanes;
+    const int64_t first = item % bundles * bundle, image = item / bundles / bands, band = item / bundles % bands;
+    const int64_t channel = shared ? first * L : first * lanes / g.outs * g.ins, unit_size = h.taps * w.taps * g.ins * lanes;
+    const T* first_weight = weight + first * unit_size;
     alignas(64) T buffer[kLineBuffer<T> + L];
     for (int64_t q0 = 0; q0 < w.pixels; q0 += chunk) {
       const int64_t pixels = std::min(chunk, w.pixels - q0), tiles = ceil_div(pixels, most);
@@ -193,16 +197,19 @@ void grouped_product(const GroupedShape<T>& g, const T* weight, const T* bias, b
             held = at;
           }
           line[rows] = slot;
-          line_weight[rows++] = unit_weight + r * w.taps * g.ins * lanes;
+          line_weight[rows++] = first_weight + r * w.taps * g.ins * lanes;
         }
-        for (int64_t t = 0; t < tiles; t++) {
-          const int64_t q = t * pixels / tiles, count = (t + 1) * pixels / tiles - q;
-          const T* tile_line[kMaxGroupedTaps];
-          for (int64_t i = 0; i < rows; i++) tile_line[i] = line[i] + q * w.stride * width;
-          lane_kernel<T>(count, vectors,
-                         shared ? g.outs : 0)({rows, tile_line, line_weight, w.taps, g.ins, w.dilation * width, w.stride * width,
-                                               g.out_pixel(image, p, q0 + q) + unit * lanes, w.step * g.out_pitch,
-                                               bias ? bias + unit * lanes : nullptr, accumulate});
+        for (int64_t u = 0; u < bundle; u++) {
+          T* out = g.out_pixel(image, p, q0) + (first + u) * lanes;
+          const T *tile_line[kMaxGroupedTaps], *tile_weight[kMaxGroupedTaps];
+          for (int64_t i = 0; i < rows; i++) tile_weight[i] = line_weight[i] + u * unit_size;
+          for (int64_t t = 0; t < tiles; t++) {
+            const int64_t q = t * pixels / tiles, count = (t + 1) * pixels / tiles - q;
+            for (int64_t i = 0; i < rows; i++) tile_line[i] = line[i] + q * w.stride * width + u * own;
+            lane_kernel<T>(count, vectors, shared ? g.outs : 0)(
+                {rows, tile_line, tile_weight, w.taps, g.ins, w.dilation * width, w.stride * width,
+                 out + q * w.step * g.out_pitch, w.step * g.out_pitch, bias ? bias + (first + u) * lanes : nullptr, accumulate});
+          }
         }
       }
     }
