@@ -51,10 +51,14 @@ def test_load_state_dict_names_what_does_not_fit():
 
 def test_shape_error_names_path_layer_and_formula():
     net = Block()
-    with pytest.raises(ShapeError, match=r"head\.1 = Linear\(12, 2\).*shape \(1, 27\).*in_features = 12"):
+    with pytest.raises(
+        ShapeError, match=r"head\.1 = Linear\(12, 2\).*shape \(1, 27\).*in_features = 12.* given \(1, 1, 5, 5\)\)$"
+    ):
         net(pycnn.Tensor(np.ones((1, 1, 5, 5), np.float32)))
     with pytest.raises(ShapeError, match=r"^conv = Conv2d\(1, 3"):
         net(pycnn.Tensor(np.ones((1, 2, 4, 4), np.float32)))
+    with pytest.raises(ShapeError, match=r"^the model = Linear\(3, 4\).*in_features = 3 elements$"):
+        nn.Linear(3, 4)(pycnn.Tensor(np.ones((2, 5), np.float32)))
 
 
 def test_train_eval_zero_grad_hooks():

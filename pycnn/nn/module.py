@@ -11,15 +11,23 @@ from ..tensor import Buffer, Parameter, Tensor, current_observer, to_memory
 
 
 class LayerError(ShapeError):
-    """A ShapeError that knows the path of the layer it came from."""
+    """A ShapeError that knows the path of the layer it came from, and what the outermost module was given."""
 
     def __init__(self, message: str, layer: Module):
         super().__init__(message)
         self.message, self.layer, self.path = message, layer, ""
         self.child = layer  # the module the error has passed through last
+        self.given: tuple[tuple[int, ...], ...] = ()  # shapes of that module's inputs
+
+    def passed(self, module: Module, inputs: tuple) -> None:
+        """Note that the error left the call ``module(*inputs)``."""
+        self.child, self.given = module, tuple(x.shape for x in inputs if isinstance(x, Tensor))
 
     def __str__(self):
-        return f"{self.path or 'the model'} = {self.layer}: {self.message}"
+        where = f"{self.path or 'the model'} = {self.layer}: {self.message}"
+        if self.child is self.layer or not self.given:
+            return where
+        return f"{where} ({type(self.child).__name__} was given {', '.join(map(str, self.given))})"
 
 
 class Module:
@@ -41,11 +49,12 @@ class Module:
             outputs = self.forward(*inputs, **options)
         except LayerError as error:
             error.path = ".".join(filter(None, (self._path_of(error.child), error.path)))
-            error.child = self
+            error.passed(self, inputs)
             raise
         except ShapeError as error:
             wrapped = LayerError(str(error), error.layer or self)
-            wrapped.path, wrapped.child = self._path_of(wrapped.layer), self
+            wrapped.path = self._path_of(wrapped.layer)
+            wrapped.passed(self, inputs)
             raise wrapped from error
         for hook in self.__dict__.get("_forward_hooks", {}).values():
             hook(self, inputs, outputs)
