@@ -280,9 +280,8 @@ def _summary(options: argparse.Namespace) -> None:
     stride. The model runs once on zeros, in evaluation mode."""
     from .arithmetic import ledger, render, summary
     from .errors import NotSupported
-    from .models import registry
     from .nn import init
-    from .train.build import load_model
+    from .train.build import construct, find_model
 
     try:
         if options.all:
@@ -291,10 +290,10 @@ def _summary(options: argparse.Namespace) -> None:
         if not options.model:
             raise NotSupported("name a model, for example: pycnn summary lenet5; --all is the ledger of all")
         for name in options.model:
+            entry = find_model(name)  # a file of one's own runs here, and may train
             with init.skip():
-                model = load_model(name)
-            size = options.size or (None if ":" in name else registry.entry(name).image)
-            found = summary(model, size, name.rpartition(":")[2])
+                model = construct(entry, {})
+            found = summary(model, options.size or entry.image or None, name.rpartition(":")[2])
             print(render(found, options.format or "text", options.layout, options.depth, options.columns))
     except ValueError as error:
         raise NotSupported(str(error)) from error
@@ -332,6 +331,8 @@ def _compare(options: argparse.Namespace) -> None:
                 compare.draw(rows, path, options.x, options.y)
             print(f"pycnn: wrote {path}", file=sys.stderr)
         print(compare.render(rows, options.format), end="")
+        if options.history and options.format in ("text", "markdown"):
+            print(f"\nhuman top-5 error: {compare.history()[1]:g} %")
     except ValueError as error:
         raise NotSupported(str(error)) from error
 
