@@ -434,3 +434,46 @@ def test_published_mobilenet():
     probabilities = softmax(run_batches(model, (images.astype("f4") - 128) / 128))
     expected = np.concatenate([reference[f"{name}_prob_float"] for name in names])
     assert np.abs(probabilities - expected).max() < 1e-3 and (probabilities.argmax(1) == expected.argmax(1)).all()
+
+
+def keras_state(file) -> dict[str, np.ndarray]:
+    """MLPerf Tiny's MobileNet as a state_dict of mobilenet_v1: layers are numbered from one end to the other, convolutions have
+    biases, which batch norm's mean takes up here, and batch norm's eps is 1e-3, where pycnn's is 1e-5."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    state, norms = {}, 0
+    with h5py.File(file) as opened:
+        layers = opened["model_weights"]
+
+        def array(layer, name):
+            return np.array(layers[f"{layer}/{layer}/{name}:0"])
+
+        def numbered(layer, i):
+            return f"{layer}_{i}" if i else layer
+
+        pairs = [("conv2d", "conv1", "bn1")]
+        for i in range(13):
+            depthwise, pointwise = numbered("depthwise_conv2d", i), numbered("conv2d", i + 1)
+            pairs += [(depthwise, f"blocks.{i}.depthwise", f"blocks.{i}.bn1")]
+            pairs += [(pointwise, f"blocks.{i}.pointwise", f"blocks.{i}.bn2")]
+        for layer, path, bn in pairs:
+            norm, norms = numbered("batch_normalization", norms), norms + 1
+            depthwise = layer.startswith("depthwise")
+            kernel = array(layer, "depthwise_kernel" if depthwise else "kernel")
+            state[f"{path}.weight"] = kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
+            state[f"{bn}.weight"], state[f"{bn}.bias"] = array(norm, "gamma"), array(norm, "beta")
+            state[f"{bn}.running_mean"] = array(norm, "moving_mean") - array(layer, "bias")
+            state[f"{bn}.running_var"] = array(norm, "moving_variance") + np.float32(1e-3 - 1e-5)
+        state["classifier.weight"], state["classifier.bias"] = array("dense", "kernel").T, array("dense", "bias")
+    return state
+
+
+def test_published_person_detector():
+    folder = real_data("weights/mobilenet_vww_mlperf")
+    model = built("mobilenet_v1_025", num_classes=2, tf_padding=True)
+    assert load_weights(model, keras_state(folder / "vww_96.h5")) == []
+    reference = np.load(folder / "ref.npz")
+    names = [name.removesuffix("_u8hwc") for name in reference if name.endswith("_u8hwc")]
+    images = np.stack([reference[f"{name}_u8hwc"].transpose(2, 0, 1) for name in names])
+    expected = np.concatenate([reference[f"{name}_logits"] for name in names])
+    logits = run_batches(model, images.astype("f4") / 255)
+    assert np.abs(logits - expected).max() < 1e-3 and (logits.argmax(1) == expected.argmax(1)).all()
