@@ -178,7 +178,7 @@ class _Collect(argparse.Action):
     """Puts (key, value) pairs into one dictionary."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, getattr(namespace, self.dest, {}) | dict([values]))
+        setattr(namespace, self.dest, (getattr(namespace, self.dest, None) or {}) | dict([values]))
 
 
 def _key_value(text: str) -> tuple[str, object]:
@@ -341,6 +341,7 @@ def _classifier_options(parser: argparse.ArgumentParser) -> None:
     """What predict and show ask in order to build a trained model."""
     add = parser.add_argument
     add("--model", required=True, metavar="NAME", help="a registered model, or an own one as file.py:ClassName")
+    _add_model_option(add)
     add("--weights", metavar="FILE", help="a file, a run's folder, or a name that pycnn weights lists (the model's first there)")
     add("--classes", metavar="FILE", help="names of the classes, one a line")
     add("--resize", type=int, nargs="+", metavar="PIXELS", help="the shorter side, or height and width")
@@ -370,6 +371,7 @@ def _classifier(options: argparse.Namespace):
         options.weights,
         options.classes,
         options.device,
+        options.model_options,
         resize=resize,
         crop=options.crop,
         interpolation=options.interpolation,

@@ -119,7 +119,12 @@ class Classifier:
 
 
 def load_classifier(
-    name: str, weights: str | Path | None = None, classes: str | Path | None = None, device: str = "cpu", **changes
+    name: str,
+    weights: str | Path | None = None,
+    classes: str | Path | None = None,
+    device: str = "cpu",
+    options: dict | None = None,
+    **changes,
 ) -> Classifier:
     """A model with trained weights and all that is known about them.
 
@@ -129,6 +134,7 @@ def load_classifier(
             a record (``pycnn weights``), which is downloaded unless it was before. Left out: the model's own record.
         classes: a file with a name per line, in the order of the outputs.
         device: where to compute.
+        options: of the model's own (``{"relu6": True}``), beside those of the run.
         changes: of the :class:`~pycnn.models.weights.Preprocessing`; None changes nothing.
 
     Raises:
@@ -137,10 +143,10 @@ def load_classifier(
     guess = guess_preprocessing(name)
     known = read_classes(classes) if classes else None
     preprocessing = None
-    options: dict = {}
+    of_run: dict = {}
     file: Path | dict[str, np.ndarray]
     if weights is not None and Path(weights).is_dir():
-        file, known_by_run, preprocessing, options = _run(Path(weights), name)
+        file, known_by_run, preprocessing, of_run = _run(Path(weights), name)
         known = known or known_by_run
     else:
         if weights is None and not list_weights(f"{name}.*"):
@@ -151,7 +157,7 @@ def load_classifier(
         if record := find_weights(file) if file.is_file() else None:
             _check_model(record, name)
             preprocessing, known = record.preprocessing, known or record.classes
-    model = _build(name, known, options)
+    model = _build(name, known, of_run | (options or {}))
     load_weights(model, file)
     given = {key: value for key, value in changes.items() if value is not None}
     if isinstance(given.get("resize"), tuple):
@@ -170,7 +176,7 @@ def _check_model(record: Weights, name: str) -> None:
 
 def _build(name: str, classes: Sequence[str] | None, options: dict) -> Module:
     if ":" in name:
-        return load_model(name)
+        return load_model(name, **options)
     try:
         return create_model(name, **(({"num_classes": len(classes)} if classes else {}) | options))
     except (ValueError, TypeError) as error:

@@ -153,6 +153,15 @@ def test_formats_of_the_answer(tmp_path, lenet, capsys):
     assert len(read) == 4 and read[0]["class"] == first[0]["class"] and float(read[0]["probability"]) == first[0]["probability"]
 
 
+def test_options_of_the_model(tmp_path, capsys):
+    save_file(create_model("lenet5", num_classes=4).state_dict(), tmp_path / "four.safetensors")
+    image = str(save(tmp_path / "x.png", picture(32, 32)))
+    words = ["predict", image, "--model", "lenet5", "--weights", str(tmp_path / "four.safetensors"), "--format", "csv"]
+    assert cli.main(words) == 1 and "output.weight" in capsys.readouterr().err
+    assert cli.main([*words, "--model-option", "num_classes=4"]) == 0
+    assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 4
+
+
 def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_predicted(tmp_path, lenet, capsys):
     good = save(tmp_path / "good.png", picture())
     (tmp_path / "bad.png").write_bytes(b"bad")
