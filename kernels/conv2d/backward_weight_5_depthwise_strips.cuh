@@ -7,8 +7,9 @@ Math      partial[piece,r,s,c] = sum over the lines (n,p) of a piece and all q o
 Memory    dy: N,P,Q,C   x: N,H,W,C   dweight: C,R,S in the accumulator type   (dy and x with a pitch)
           partial: pieces,R,S,C in the workspace
 Threads   V channels of a piece, c fastest: a warp reads 512 contiguous bytes. The sums of 3 x 3 taps stay in registers while
-          tiles of 2 x 4 pixels of dy pass by (4 x 1 on a CPU), each of which meets all its pixels of x (stride 1 or 2). On a CPU a tile meets all channels before the next, so that memory is read in order, and the sums stay in
-          L1. Other filters: one tap after the other
+          tiles of 2 x 4 pixels of dy pass by (4 x 1 on a CPU), each of which meets all its pixels of x (stride 1 or 2). On a
+          CPU a tile meets all channels before the next, so that memory is read in order, and the sums stay in L1. Other
+          filters: one tap after the other
 Limit     a GPU has C/V threads for each of at most 256 pieces, few for a layer of 32 channels
 Next      backward_weight_6_grouped.cuh
 Storage   float half bfloat16 double

@@ -3,8 +3,9 @@ conv2d forward, version 5: depthwise, a thread takes 16 bytes of channels of a t
 
 Math      y[n,p,q,c] = bias[c] + sum over r,s of x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c] * weight[c,r,s]
 Memory    x: N,H,W,C   y: N,P,Q,C   (c contiguous)   taps: in the workspace, laid out by a kernel of its own (TapStrips)
-Threads   V channels of 2 x 4 outputs (4 x 1 on a CPU), c fastest: a warp reads 512 contiguous bytes. Each pixel of x is loaded once and
-          multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). Other filters: pixel by pixel
+Threads   V channels of 2 x 4 outputs (4 x 1 on a CPU), c fastest: a warp reads 512 contiguous bytes. Each pixel of x is loaded
+          once and multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). Other filters: pixel by
+          pixel
 Limit     memory, with 3 x 3 filters: rows of x that two tiles share come from L1 and L2
 Next      forward_6_grouped.cuh sums over the channels of a group
 Storage   float half bfloat16 double
@@ -13,8 +14,8 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-// sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x, for kWides times V channels. With kInside no tap
-// is outside.
+// sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x, for kWides times V channels. With kInside no
+// tap is outside.
 template <bool kInside, int kStride, int kRows, class A, int V, int kWides, class T>
 __device__ __forceinline__ void add_products(const T* x, int64_t x_pitch, int h0, int w0, const ConvShape& sh,
                                              const FilterTaps<A, V>& taps, Wide<A, V> (&sum)[kRows][kTileColumns][kWides]) {
