@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from . import no_grad, ops
+from . import no_grad
 from .nn import Conv2d, Linear, Module
 from .predict import Classifier, resize_and_crop
 from .tensor import Tensor
@@ -109,7 +107,7 @@ def feature_maps(model: Module, x: Tensor, layer: str) -> np.ndarray:
     seen: list = []
     remove = modules[layer].register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
     try:
-        with no_grad(), _unfused():
+        with no_grad():
             model(x)
     finally:
         remove()
@@ -119,26 +117,6 @@ def feature_maps(model: Module, x: Tensor, layer: str) -> np.ndarray:
     if output.ndim != 4 or output.shape[0] != 1:
         raise ShowError(f"the output of {layer} has shape {output.shape}, feature maps are (1, C, h, w)")
     return output.numpy()[0]
-
-
-@contextlib.contextmanager
-def _unfused() -> Iterator[None]:
-    """Let convolution and batch norm run as the modules they are, so that hooks on them are called."""
-
-    def conv_bn(conv, bn, x, add=None, relu=True):
-        y = bn(conv(x))
-        y = y if add is None else y + add
-        return ops.relu(y) if relu else y
-
-    def bn_conv(bn, conv, x, relu=True):
-        return conv(ops.relu(bn(x)) if relu else bn(x))
-
-    fused = ops.conv_bn, ops.bn_conv
-    ops.conv_bn, ops.bn_conv = conv_bn, bn_conv
-    try:
-        yield
-    finally:
-        ops.conv_bn, ops.bn_conv = fused
 
 
 # ---- class activation maps --------------------------------------------------------------------------------------------

@@ -252,6 +252,29 @@ def test_errors_name_the_layer_that_does_not_fit():
         model(Tensor(np.zeros((1, 5, 3, 3), np.float32)))
 
 
+@pytest.mark.parametrize("watched", ["conv", "bn"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("before", [False, True], ids=["conv_bn", "bn_conv"])
+def test_hooks_on_either_layer_are_called(before, training, watched):
+    x = Tensor(normal((2, 5, 7, 6)))
+    results, seen = [], []
+    for hooked in (False, True):
+        conv, bn = layers(before=before, training=training)
+        add = None if before else Tensor(normal((2, 6, 5, 4), seed=1))
+        compute = (lambda: ops.bn_conv(bn, conv, x)) if before else (lambda: ops.conv_bn(conv, bn, x, add))  # noqa: B023
+        if hooked:
+            remove = (conv if watched == "conv" else bn).register_forward_hook(lambda *call: seen.append(call))
+        results.append((compute().numpy(), bn.running_mean.numpy(), bn.running_var.numpy()))
+    ((module, _, y),) = seen
+    assert module is (conv if watched == "conv" else bn)
+    assert y.shape == ((2, 5, 7, 6) if before and watched == "bn" else (2, 6, 5, 4))
+    for fused, separate in zip(*results, strict=True):
+        assert np.allclose(fused, separate, rtol=1e-5, atol=1e-5)
+    remove()
+    compute()
+    assert len(seen) == 1
+
+
 def test_agrees_with_torch():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (the comparison with single layers ran)")
     conv, bn = layers(padding=1)

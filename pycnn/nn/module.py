@@ -67,7 +67,11 @@ class Module:
         return next((path for path, module in self.named_modules() if module is layer), "")
 
     def register_forward_hook(self, hook):
-        """Call ``hook(module, inputs, outputs)`` after each forward; returns a function that removes the hook."""
+        """Call ``hook(module, inputs, outputs)`` after each forward; returns a function that removes the hook.
+
+        A convolution and a batch norm that :func:`pycnn.ops.conv_bn` or :func:`pycnn.ops.bn_conv` runs as one op are called one
+        by one while either has a hook; last bits may differ then.
+        """
         hooks = self.__dict__.setdefault("_forward_hooks", {})
         key = object()
         hooks[key] = hook

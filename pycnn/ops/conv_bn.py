@@ -2,6 +2,7 @@
 
 BatchNorm, the sum with a shortcut and ReLU are one pass over memory each way, over the convolution's own output where no gradient
 is recorded and the running statistics normalize. Where nothing but BatchNorm follows, even that pass disappears into the filters.
+Layers that a forward hook watches are called one by one, since the hook wants to see what each of them makes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor
+from .activation import relu as rectify
 from .conv2d import _Conv2d, geometry
 from .normalization import Normalized, Statistics, check_batch_norm, fold, hand_on, normalize, normalize_backward
 from .shape import as_image
@@ -101,6 +103,11 @@ def _geometry(conv, x):
         raise
 
 
+def _watched(*layers) -> bool:
+    """Whether a forward hook wants to see what a layer makes."""
+    return any(vars(layer).get("_forward_hooks") for layer in layers)
+
+
 def conv_bn(conv, bn, x: Tensor, add: Tensor | None = None, relu: bool = True) -> Tensor:
     """Convolution, batch normalization, sum with a shortcut and ReLU: relu(bn(conv(x)) + add).
 
@@ -123,6 +130,10 @@ def conv_bn(conv, bn, x: Tensor, add: Tensor | None = None, relu: bool = True) -
         raise ShapeError(f"conv_bn: add has shape {add.shape}, must be {shape} like the convolution's output")
     if add is not None and add.dtype != x.dtype:
         raise DTypeError(f"conv_bn: add is {add.dtype} and x is {x.dtype}; they must be the same")
+    if _watched(conv, bn):
+        y = bn(conv(x))
+        y = y if add is None else y + add
+        return rectify(y) if relu else y
     function = _ConvBatchNorm(made_of, _statistics("conv_bn", bn, shape, x.dtype), relu)
     return function(as_image(x), as_image(conv.weight), conv.bias, bn.weight, bn.bias, None if add is None else as_image(add))
 
@@ -142,6 +153,8 @@ def bn_conv(bn, conv, x: Tensor, relu: bool = True) -> Tensor:
     Raises:
         ShapeError, DTypeError, ValueError: as :func:`conv2d` and :func:`batch_norm` do.
     """
+    if _watched(bn, conv):
+        return conv(rectify(bn(x)) if relu else bn(x))
     made_of = _geometry(conv, x)
     function = _BatchNormConv(made_of, _statistics("bn_conv", bn, x.shape, x.dtype), relu)
     return function(as_image(x), as_image(conv.weight), conv.bias, bn.weight, bn.bias)
