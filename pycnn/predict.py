@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from . import data, no_grad, ops
-from .data import DataError, read_image
+from .data import DataError, read_image, transforms
 from .models import WeightsError, create_model, load_weights
 from .models.registry import entry
 from .models.weights import Preprocessing, Weights, fetch_weights, find_weights, list_weights
@@ -22,7 +22,6 @@ from .tensor import Tensor
 from .train import RunError, newest_checkpoint
 from .train.build import load_model
 
-MOST_PIXELS = 1 << 26  # that resizing may make
 MOST_CLASSES_BYTES = 16 << 20
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -38,25 +37,14 @@ def resize_and_crop(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
         preprocessing: whose `resize`, `interpolation` and `crop` count; rounding is torchvision's.
 
     Raises:
-        DataError: the picture is smaller than the crop.
+        DataError: the picture is smaller than the crop, or resizing would make it too large.
     """
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    if preprocessing.resize is not None:
-        if isinstance(preprocessing.resize, int):
-            short, size = min(picture.size), preprocessing.resize
-            width, height = (max(int(size * side / short), 1) for side in picture.size)
-        else:
-            height, width = preprocessing.resize
-        if width * height > MOST_PIXELS:
-            raise DataError(f"resizing {picture.width}×{picture.height} pixels makes {width}×{height}, more than {MOST_PIXELS:,}")
-        picture = picture.resize((width, height), Image.Resampling[preprocessing.interpolation.upper()])
-    if preprocessing.crop is not None:
-        size = preprocessing.crop
-        if min(picture.size) < size:
-            raise DataError(f"a picture of {picture.width}×{picture.height} has no part of {size}×{size}; resize it before")
-        left, top = (round((side - size) / 2) for side in picture.size)
-        picture = picture.crop((left, top, left + size, top + size))
-    return np.asarray(picture).transpose(2, 0, 1)
+    try:
+        if preprocessing.resize is not None:
+            image = transforms.Resize(preprocessing.resize, preprocessing.interpolation)(image)
+        return image if preprocessing.crop is None else transforms.CenterCrop(preprocessing.crop).batch(image[None])[0]
+    except ValueError as error:
+        raise DataError(f"the picture cannot be prepared: {error}") from error
 
 
 def normalize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

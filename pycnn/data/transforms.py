@@ -19,6 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from .image_folder import MOST_PIXELS
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
 
 class _Mover:
     """Moves pixels: takes `draws` numbers per image, and does all images of a batch alike."""
@@ -71,16 +75,21 @@ class Compose:
 
 @dataclass(frozen=True)
 class Resize:
-    """Scale to `size`, bilinear; every source pixel counts when it gets smaller (antialiased), as Pillow does it.
+    """Scale to `size`; every source pixel counts when it gets smaller (antialiased), as Pillow does it.
 
     Attributes:
-        size: the length of the shorter side, the longer one following in proportion (rounded down), or (height, width).
+        size: the length of the shorter side, the longer one following in proportion (rounded down), or (height, width); what
+            would make more than 2²⁶ pixels of an image is a ValueError.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
     """
 
     size: int | tuple[int, int]
+    interpolation: str = "bilinear"
 
     def __post_init__(self):
         _check_size("size", self.size)
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         height, width = image.shape[1:]
@@ -90,7 +99,7 @@ class Resize:
             height, width = self.size, int(self.size * width / height)
         else:
             height, width = int(self.size * height / width), self.size
-        return _resized(image, height, width)
+        return _resized(image, height, width, self.interpolation)
 
 
 @dataclass(frozen=True)
@@ -397,10 +406,13 @@ def _from_picture(picture: Image.Image) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resized(image: np.ndarray, height: int, width: int, interpolation: str = "bilinear") -> np.ndarray:
     if image.shape[1:] == (height, width):
         return image
-    return _from_picture(_to_picture(image).resize((width, height), Image.Resampling.BILINEAR))
+    if height * width > MOST_PIXELS:  # one row of pixels can become so many
+        had = "×".join(map(str, image.shape[1:]))
+        raise ValueError(f"resizing {had} pixels makes {height}×{width}, more than {MOST_PIXELS:,}")
+    return _from_picture(_to_picture(image).resize((width, height), Image.Resampling[interpolation.upper()]))
 
 
 # ---- random numbers, from raw ones ----
