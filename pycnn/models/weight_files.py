@@ -65,23 +65,35 @@ def read_weights(file: str | Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"{file} cannot be read ({error.strerror or error})") from error
 
 
-def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+def safetensors_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, sorted by type and name, over the file's own memory (the format's NumPy reader does not
+    know bfloat16).
+
+    Args:
+        content: of the file.
+
+    Raises:
+        ValueError: it is damaged, or an array has a type that is not read.
+    """
     import ml_dtypes
     from safetensors import SafetensorError, deserialize
 
     types = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
-    content = file.read_bytes()
+    known = {name: np.dtype(code) for name, code in types.items()} | {"BF16": np.dtype(ml_dtypes.bfloat16)}
     try:
         views = dict(deserialize(content))
-        arrays = {
-            name: np.frombuffer(v["data"], types.get(v["dtype"], ml_dtypes.bfloat16)).reshape(v["shape"])
-            for name, v in views.items()
-            if v["dtype"] in types or v["dtype"] == "BF16"
-        }
-    except (SafetensorError, ValueError) as error:
-        raise WeightsError(f"{file} is no safetensors file or a damaged one ({error})") from error
-    if skipped := sorted(views.keys() - arrays.keys()):
-        raise WeightsError(f"{file}: {_list(skipped)} of type {views[skipped[0]]['dtype']}, which is not read")
+    except SafetensorError as error:
+        raise ValueError(f"no safetensors file or a damaged one ({error})") from error
+    if skipped := sorted(name for name, view in views.items() if view["dtype"] not in known):
+        raise ValueError(f"{_list(skipped)} of type {views[skipped[0]]['dtype']}, which is not read")
+    return {name: np.frombuffer(view["data"], known[view["dtype"]]).reshape(view["shape"]) for name, view in views.items()}
+
+
+def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    try:
+        arrays = safetensors_arrays(file.read_bytes())
+    except ValueError as error:
+        raise WeightsError(f"{file}: {error}") from error
     try:  # the format sorts by type and name; what `pycnn convert` writes says what the order was
         order = list(json.loads(safetensors_metadata(file).get("pycnn.order", "[]")))
     except (ValueError, TypeError):

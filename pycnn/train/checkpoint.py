@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models.weight_files import safetensors_arrays
+
 FORMAT = "pycnn checkpoint 1"
 FILES = ("model.safetensors", "optimizer.safetensors")
 NAME = re.compile(r"\d+-step-\d+")
@@ -175,8 +177,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: it is absent, incomplete or altered; the message says where.
     """
-    from safetensors import SafetensorError
-
     path = Path(path)
     try:
         if (path / "state.json").stat().st_size > MOST_STATE_BYTES:
@@ -189,32 +189,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         parts = {}
         for file in FILES:
             digests = content["tensors"][file]
-            parts[file] = _tensors((path / file).read_bytes())
+            parts[file] = safetensors_arrays((path / file).read_bytes())
             if parts[file].keys() != digests.keys():
                 raise CheckpointError(f"{path} is damaged: {file} does not hold the tensors state.json lists")
             for name, array in parts[file].items():
                 if _digest(array) != digests[name]:
                     raise CheckpointError(f"{path} is damaged: the sha256 of {name} in {file} is wrong")
         return Checkpoint(parts[FILES[0]], parts[FILES[1]], content["state"], path)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged or incomplete ({type(error).__name__}: {error})") from error
-
-
-def _tensors(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file (its own NumPy reader does not know bfloat16)."""
-    import ml_dtypes
-    from safetensors import deserialize
-
-    types = {
-        "F64": np.float64,
-        "F32": np.float32,
-        "F16": np.float16,
-        "BF16": ml_dtypes.bfloat16,
-        "I64": np.int64,
-        "I32": np.int32,
-        "U8": np.uint8,
-    }
-    return {name: np.frombuffer(view["data"], types[view["dtype"]]).reshape(view["shape"]) for name, view in deserialize(content)}
 
 
 def newest_checkpoint(folder: str | Path, say: Callable[[str], None] = print) -> Checkpoint:
