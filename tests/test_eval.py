@@ -135,7 +135,6 @@ def test_other_data_can_be_named(runs):
     assert here.images == there.images == 360 and here.loss != there.loss
 
 
-@pytest.mark.skipif(not hasattr(pycnn.models, "load_weights"), reason="pycnn.models.load_weights is not there yet")
 def test_a_file_needs_its_model(runs):
     file = next((runs[1] / "checkpoints").glob("*/model.safetensors"))
     with pytest.raises(RunError, match="name its model with --model"):

@@ -110,7 +110,6 @@ def test_an_unknown_recipe_is_refused():
         new_config({"model": "lenet5", "recipe": "alexnets"})
 
 
-@pytest.mark.skipif(not list_models("densenet*"), reason="the models are not there yet")
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_for_models_that_exist(name):
     assert all(list_models(pattern) for pattern in RECIPES[name].models)

@@ -674,9 +674,7 @@ def test_model_gets_classes_dropout_and_options():
         build(Config("lenet5", model_options={"num_classes": "ten"}))
 
 
-@pytest.mark.skipif(not hasattr(pycnn.models, "load_weights"), reason="pycnn.models.load_weights is not there yet")
-def test_starting_weights_are_loaded_and_a_head_of_other_classes_stays_fresh(no_picture, capsys, monkeypatch):
-    monkeypatch.setattr(pycnn.models.LeNet5, "head", ("output",), raising=False)
+def test_starting_weights_are_loaded_and_a_head_of_other_classes_stays_fresh(no_picture, capsys):
     train(QUICK, output="first")
     weights = newest_checkpoint("first/checkpoints").model
     started = build(Config("lenet5", weights="first")).model.state_dict()
