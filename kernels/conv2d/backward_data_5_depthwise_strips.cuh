@@ -4,10 +4,10 @@ takes one element.
 
 Math      dx[n,h,w,c] = bias[c] + sum over r,s of dy[n,p,q,c] * weight[c,r,s]  with p = (h+pad-r*dilation)/stride, q likewise
 Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)   taps: in the workspace, laid out by a kernel of its own (TapStrips)
-Threads   V channels of 2 x 4 pixels of dx (4 x 1 on a CPU), c fastest: a warp reads 512 contiguous bytes. Each pixel of dy is
-          loaded once and multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). A tile starts
-          where a window does, so which taps meet is known to the compiler: under a stride no tap is tried in vain. Other
-          filters: pixel by pixel
+Threads   V channels of 2 x 4 pixels of dx (on a CPU a cache line of 4 x 1), c fastest: a warp reads 512 contiguous bytes. Each
+          pixel of dy is loaded once and multiplied with all taps that meet it, which are in registers, on a CPU in L1 (3 x 3,
+          stride 1 or 2). A tile starts where a window does, so which taps meet is known to the compiler: under a stride no tap
+          is tried in vain. Other filters: pixel by pixel
 Limit     memory, with 3 x 3 filters: rows of dy that two tiles share come from L1 and L2
 Next      backward_data_6_grouped.cuh sums over the filters of a group
 Storage   float half bfloat16 double

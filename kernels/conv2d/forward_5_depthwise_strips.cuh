@@ -3,9 +3,9 @@ conv2d forward, version 5: depthwise, a thread takes 16 bytes of channels of a t
 
 Math      y[n,p,q,c] = bias[c] + sum over r,s of x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c] * weight[c,r,s]
 Memory    x: N,H,W,C   y: N,P,Q,C   (c contiguous)   taps: in the workspace, laid out by a kernel of its own (TapStrips)
-Threads   V channels of 2 x 4 outputs (4 x 1 on a CPU), c fastest: a warp reads 512 contiguous bytes. Each pixel of x is loaded
-          once and multiplied with all taps that meet it, which are in registers (3 x 3, stride 1 or 2). Other filters: pixel by
-          pixel
+Threads   V channels of 2 x 4 outputs (on a CPU a cache line of 4 x 1), c fastest: a warp reads 512 contiguous bytes. Each pixel
+          of x is loaded once and multiplied with all taps that meet it, which are in registers, on a CPU in L1 (3 x 3, stride 1
+          or 2). Other filters: pixel by pixel
 Limit     memory, with 3 x 3 filters: rows of x that two tiles share come from L1 and L2
 Next      forward_6_grouped.cuh sums over the channels of a group
 Storage   float half bfloat16 double
