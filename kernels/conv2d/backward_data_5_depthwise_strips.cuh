@@ -5,9 +5,9 @@ takes one element.
 Math      dx[n,h,w,c] = bias[c] + sum over r,s of dy[n,p,q,c] * weight[c,r,s]  with p = (h+pad-r*dilation)/stride, q likewise
 Memory    dy: N,P,Q,C   dx: N,H,W,C   (c contiguous)   taps: in the workspace, laid out by a kernel of its own (TapStrips)
 Threads   V channels of 2 x 4 pixels of dx (on a CPU a cache line of 4 x 1), c fastest: a warp reads 512 contiguous bytes. Each
-          pixel of dy is loaded once and multiplied with all taps that meet it, which are in registers, on a CPU in L1 (3 x 3,
-          stride 1 or 2). A tile starts where a window does, so which taps meet is known to the compiler: under a stride no tap
-          is tried in vain. Other filters: pixel by pixel
+          pixel of dy is loaded once and multiplied with all taps that meet it, which are in registers, on a CPU a column of taps
+          at a time (3 x 3, stride 1 or 2). A tile starts where a window does, so which taps meet is known to the compiler: under
+          a stride no tap is tried in vain. Other filters: pixel by pixel
 Limit     memory, with 3 x 3 filters: rows of dy that two tiles share come from L1 and L2
 Next      backward_data_6_grouped.cuh sums over the filters of a group
 Storage   float half bfloat16 double
@@ -24,22 +24,24 @@ template <int V, int kStride> inline constexpr int kPixelRows = kTileRows<V> < k
 template <int kStride> inline constexpr int kPixelColumns = kTileColumns < kStride ? kStride : kTileColumns;
 
 // sum[a][b] += the products of the tile whose first pixel is the first tap of output (p0, q0) of image dy, for kWides times V
-// channels. With kInside all outputs that reach into it exist.
+// channels, column by column. With kInside all outputs that reach into it exist.
 template <bool kInside, int kStride, int kRows, int kColumns, class A, int V, int kWides, class T>
 __device__ __forceinline__ void add_gradients(const T* dy, int64_t dy_pitch, int p0, int q0, const ConvShape& sh,
-                                              const FilterTaps<A, V>& taps, Wide<A, V> (&sum)[kRows][kColumns][kWides]) {
-  UNROLLED for (int i = -kReach<kStride>; i <= (kRows - 1) / kStride; i++) {
-    if (!kInside && (p0 + i < 0 || p0 + i >= sh.P)) continue;
-    const T* row = unknown(dy + (int64_t(p0 + i) * sh.Q + q0) * dy_pitch);
-    UNROLLED for (int j = -kReach<kStride>; j <= (kColumns - 1) / kStride; j++) {
-      if (!kInside && (q0 + j < 0 || q0 + j >= sh.Q)) continue;
+                                              const FilterTaps<A, V, kWides>& taps, Wide<A, V> (&sum)[kRows][kColumns][kWides]) {
+  const int64_t line = sh.Q * dy_pitch;
+  UNROLLED for (int j = -kReach<kStride>; j <= (kColumns - 1) / kStride; j++) {
+    if (!kInside && (q0 + j < 0 || q0 + j >= sh.Q)) continue;
+    const auto& column = taps.template column<kColumns>(-j);
+    const T* pixel = unknown(dy + (int64_t(p0) * sh.Q + q0 + j) * dy_pitch);
+    UNROLLED for (int i = -kReach<kStride>; i <= (kRows - 1) / kStride; i++) {
+      if (!kInside && (p0 + i < 0 || p0 + i >= sh.P)) continue;
       UNROLLED for (int k = 0; k < kWides; k++) {
-        const auto value = load_wide<A, V>(row + j * dy_pitch + k * V);
+        const auto value = held(load_wide<A, V>(pixel + i * line + k * V));
         UNROLLED for (int a = 0; a < kRows; a++) {
           UNROLLED for (int b = 0; b < kColumns; b++) {
             const int r = a - i * kStride, s = b - j * kStride;
             if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
-            sum[a][b][k] += value * taps.at(r, s, k);
+            sum[a][b][k] += value * column.at(r, s, k);
           }
         }
       }
@@ -68,7 +70,7 @@ __global__ void conv2d_backward_data_kernel5(const T* dy, int64_t dy_pitch, cons
                         q0 + (kColumns - 1) / kStride < sh.Q;
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = kWideLanes<A, decltype(lanes)::value>, kWides = decltype(lanes)::value / V;
-      const FilterTaps<A, V> tap(strips.first(taps, c), strips.step<V * kWides>());
+      const FilterTaps<A, V, kWides> tap(strips.first(taps, c), strips.step<V * kWides>());
       Wide<A, V> sum[kRows][kColumns][kWides];
       UNROLLED for (int k = 0; k < kWides; k++) {
         const Wide<A, V> first = bias ? load_wide<A, V>(bias + c + k * V) : Wide<A, V>{};

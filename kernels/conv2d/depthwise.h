@@ -16,9 +16,9 @@ inline const char* supports_depthwise(const ConvShape& sh, const Request&, Plan&
   return sh.groups == sh.C && sh.C > 0 ? nullptr : "it is depthwise: every channel must be a group of its own";
 }
 
-// The lanes of the strip versions: 16 bytes of T on a GPU. On a CPU one vector register of sums (backward_weight, which has nine of
-// them), or two, a whole cache line of channels: lines of pixels that lie powers of two apart share few sets of a cache, and what
-// is not used at once would be gone.
+// The lanes of the strip versions: 16 bytes of T on a GPU. On a CPU one vector register of sums, or, with 3 x 3 filters, two, a
+// whole cache line of channels: lines of pixels that lie powers of two apart share few sets of a cache, and what is not used at
+// once would be gone.
 #if PYCNN_CUDA
 template <class T, int V> inline constexpr int kStripLanes = V;
 template <class T, int V> inline constexpr int kLineLanes = V;
@@ -33,8 +33,7 @@ inline constexpr int kTileColumns = PYCNN_CUDA ? 4 : 1;
 template <int V> inline constexpr int kTileRows = !PYCNN_CUDA ? 4 : V > 4 ? 1 : 2;
 
 // How the taps of all channels lie: on a GPU as R,S,C, so that a warp reads neighbours; on a CPU strip by strip, each R,S,lanes,
-// because taps C apart would share few sets of a cache. for_strips says which
-// strips.
+// because taps C apart would share few sets of a cache. for_strips says which strips.
 struct TapStrips {
   int64_t C, filter;
   int lanes;
@@ -93,30 +92,35 @@ __device__ __forceinline__ void for_strips(int begin, int end, const Body& body)
   }
 }
 
-template <class A, int V>
-__device__ __forceinline__ void load_taps(const A* taps, int64_t step, Wide<A, V> (&tap)[3][3]) {
-  UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++) tap[r][s] =
-      load_wide<A, V>(taps + (r * 3 + s) * step);
-}
-
-template <class A, int V>
-__device__ __forceinline__ void store_taps(const Wide<A, V> (&tap)[3][3], A* taps, int64_t step) {
-  UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++)
-      store_sums<A, V>(tap[r][s], taps + (r * 3 + s) * step, false);
-}
-
-// The taps of a 3 x 3 filter that are only read, kWides times V channels: registers on a GPU, where that is one; the memory itself
-// on a CPU.
-template <class A, int V> struct FilterTaps {
+// The taps of a 3 x 3 filter, kWides times V channels. On a GPU, where kWides is one, they are in registers. On a CPU they stay in
+// L1, but those of one column, column(s), are in registers where a tile has one column of outputs: no tap is loaded again for
+// each row.
+template <class A, int V, int kWides> struct FilterTaps {
 #if PYCNN_CUDA
   Wide<A, V> tap[3][3];
-  __device__ __forceinline__ FilterTaps(const A* taps, int64_t step) { load_taps<A, V>(taps, step, tap); }
+  __device__ __forceinline__ FilterTaps(const A* taps, int64_t step) {
+    UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int s = 0; s < 3; s++) tap[r][s] =
+        load_wide<A, V>(taps + (r * 3 + s) * step);
+  }
   __device__ __forceinline__ const Wide<A, V>& at(int r, int s, int) const { return tap[r][s]; }
+  template <int kColumns> __device__ __forceinline__ const FilterTaps& column(int) const { return *this; }
 #else
+  struct Column {
+    Wide<A, V> tap[3][kWides];
+    const Wide<A, V>& at(int r, int, int k) const { return tap[r][k]; }
+  };
   const A* taps;
   int64_t step;
   FilterTaps(const A* taps, int64_t step) : taps(taps), step(step) {}
-  Wide<A, V> at(int r, int s, int k) const { return load_wide<A, V>(taps + (r * 3 + s) * step + k * V); }
+  __forceinline__ Wide<A, V> at(int r, int s, int k) const { return load_wide<A, V>(taps + (r * 3 + s) * step + k * V); }
+  template <int kColumns> __forceinline__ auto column(int s) const {
+    if constexpr (kColumns > 1) return *this;
+    else {
+      Column c;
+      UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int k = 0; k < kWides; k++) c.tap[r][k] = held(at(r, s, k));
+      return c;
+    }
+  }
 #endif
 };
 
@@ -131,6 +135,33 @@ template <class Int> struct Outputs {
 };
 
 // ---- backward_weight: sums over pixels -------------------------------------------------------------------------
+
+// The sums of 3 x 3 taps, kWides times V channels of each: all in registers on a GPU, where kWides is one. On a CPU they are in L1, as
+// R,S,lanes, and those of a column of taps in registers while it meets a tile.
+template <class A, int V, int kWides> struct TapSums {
+#if PYCNN_CUDA
+  Wide<A, V> sum[3][3] = {};
+  __device__ __forceinline__ Wide<A, V>& at(int r, int s, int) { return sum[r][s]; }
+  __device__ __forceinline__ TapSums& column(int) { return *this; }
+  __device__ __forceinline__ void keep(int, const TapSums&) {}
+#else
+  struct Column {
+    Wide<A, V> sum[3][kWides];
+    Wide<A, V>& at(int r, int, int k) { return sum[r][k]; }
+  };
+  A* sums;
+  explicit TapSums(A* sums) : sums(sums) {}
+  A* place(int r, int s, int k) const { return sums + ((r * 3 + s) * kWides + k) * V; }
+  __forceinline__ Column column(int s) const {
+    Column c;
+    UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int k = 0; k < kWides; k++) c.sum[r][k] = load_wide<A, V>(place(r, s, k));
+    return c;
+  }
+  __forceinline__ void keep(int s, const Column& c) const {
+    UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int k = 0; k < kWides; k++) store_wide<A, V>(c.sum[r][k], place(r, s, k));
+  }
+#endif
+};
 
 // The channels of one thread: V on a GPU, up to 256 on a CPU, whose sums fit in L1.
 struct ChannelParts {

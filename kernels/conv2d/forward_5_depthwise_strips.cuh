@@ -4,8 +4,8 @@ conv2d forward, version 5: depthwise, a thread takes 16 bytes of channels of a t
 Math      y[n,p,q,c] = bias[c] + sum over r,s of x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c] * weight[c,r,s]
 Memory    x: N,H,W,C   y: N,P,Q,C   (c contiguous)   taps: in the workspace, laid out by a kernel of its own (TapStrips)
 Threads   V channels of 2 x 4 outputs (on a CPU a cache line of 4 x 1), c fastest: a warp reads 512 contiguous bytes. Each pixel
-          of x is loaded once and multiplied with all taps that meet it, which are in registers, on a CPU in L1 (3 x 3, stride 1
-          or 2). Other filters: pixel by pixel
+          of x is loaded once and multiplied with all taps that meet it, which are in registers, on a CPU a column of taps at a
+          time (3 x 3, stride 1 or 2). Other filters: pixel by pixel
 Limit     memory, with 3 x 3 filters: rows of x that two tiles share come from L1 and L2
 Next      forward_6_grouped.cuh sums over the channels of a group
 Storage   float half bfloat16 double
@@ -14,23 +14,26 @@ Storage   float half bfloat16 double
 
 namespace pycnn {
 
-// sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x, for kWides times V channels. With kInside no
-// tap is outside.
+// sum[a][b] += the products of the tile whose first tap is at (h0, w0) of image x, for kWides times V channels, column by column.
+// With kInside no tap is outside.
 template <bool kInside, int kStride, int kRows, class A, int V, int kWides, class T>
 __device__ __forceinline__ void add_products(const T* x, int64_t x_pitch, int h0, int w0, const ConvShape& sh,
-                                             const FilterTaps<A, V>& taps, Wide<A, V> (&sum)[kRows][kTileColumns][kWides]) {
-  UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
-    if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;  // padding contributes zero
-    const T* row = unknown(x + (int64_t(h0 + i) * sh.W + w0) * x_pitch);
-    UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
-      if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;
+                                             const FilterTaps<A, V, kWides>& taps,
+                                             Wide<A, V> (&sum)[kRows][kTileColumns][kWides]) {
+  const int64_t line = sh.W * x_pitch;
+  UNROLLED for (int j = 0; j < (kTileColumns - 1) * kStride + 3; j++) {
+    if (!kInside && (w0 + j < 0 || w0 + j >= sh.W)) continue;  // padding contributes zero
+    const auto& column = taps.template column<kTileColumns>(j);
+    const T* pixel = unknown(x + (int64_t(h0) * sh.W + w0 + j) * x_pitch);
+    UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
+      if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;
       UNROLLED for (int k = 0; k < kWides; k++) {
-        const auto value = load_wide<A, V>(row + j * x_pitch + k * V);
+        const auto value = held(load_wide<A, V>(pixel + i * line + k * V));
         UNROLLED for (int a = 0; a < kRows; a++) {
           UNROLLED for (int b = 0; b < kTileColumns; b++) {
             const int r = i - a * kStride, s = j - b * kStride;
             if (r < 0 || r >= 3 || s < 0 || s >= 3) continue;
-            sum[a][b][k] += value * taps.at(r, s, k);
+            sum[a][b][k] += value * column.at(r, s, k);
           }
         }
       }
@@ -57,7 +60,7 @@ __global__ void conv2d_forward_kernel5(const T* x, int64_t x_pitch, const Accumu
     const bool inside = h0 >= 0 && h_end <= sh.H && w0 >= 0 && w_end <= sh.W;
     for_strips<kMaxV>(part.c_begin, part.c_end, [&](auto lanes, int c) {
       constexpr int V = kWideLanes<A, decltype(lanes)::value>, kWides = decltype(lanes)::value / V;
-      const FilterTaps<A, V> tap(strips.first(taps, c), strips.step<V * kWides>());
+      const FilterTaps<A, V, kWides> tap(strips.first(taps, c), strips.step<V * kWides>());
       Wide<A, V> sum[kRows][kTileColumns][kWides];
       UNROLLED for (int k = 0; k < kWides; k++) {
         const Wide<A, V> first = bias ? load_wide<A, V>(bias + c + k * V) : Wide<A, V>{};
