@@ -71,6 +71,7 @@ inline constexpr int kWideLanes = V < kWideBytes / int(sizeof(Accumulator<T>)) ?
 
 template <class A, int V> struct WideOf {
   typedef A type __attribute__((vector_size(V * sizeof(A))));
+  typedef A in_memory __attribute__((vector_size(V * sizeof(A)), aligned(alignof(A)), may_alias));  // at any A*
 };
 template <class A, int V> using Wide = typename WideOf<A, V>::type;
 
@@ -157,10 +158,7 @@ template <class A, int V, class T>
 __device__ __forceinline__ Wide<A, V> load_wide(const T* p) {
   Wide<A, V> w;
 #if !PYCNN_CUDA
-  if constexpr (std::is_same_v<T, A>) {
-    std::memcpy(&w, p, sizeof w);
-    return w;
-  }
+  if constexpr (std::is_same_v<T, A>) return *reinterpret_cast<const typename WideOf<A, V>::in_memory*>(p);
   if constexpr (std::is_same_v<T, uint8_t> && sizeof(A) == 4 && V % 4 == 0)
     return __builtin_convertvector(bytes_at<V>(p), Wide<A, V>);
 #endif
@@ -176,7 +174,7 @@ template <class A, int V, class T>
 __device__ __forceinline__ void store_wide(const Wide<A, V>& w, T* p) {
 #if !PYCNN_CUDA
   if constexpr (std::is_same_v<T, A>) {
-    std::memcpy(p, &w, sizeof w);
+    *reinterpret_cast<typename WideOf<A, V>::in_memory*>(p) = w;
     return;
   }
   if constexpr (std::is_same_v<T, uint8_t> && sizeof(A) == 4 && V % 4 == 0)

@@ -20,7 +20,7 @@ namespace pycnn {
 template <int kStride> inline constexpr int kReach = (3 - 1) / kStride;
 
 // The tile of pixels: whole steps of a stride.
-template <int V, int kStride> inline constexpr int kPixelRows = kTileRows<V> < kStride ? kStride : kTileRows<V>;
+template <int V, int kStride> inline constexpr int kPixelRows = kTileRows<V, 1> < kStride ? kStride : kTileRows<V, 1>;
 template <int kStride> inline constexpr int kPixelColumns = kTileColumns < kStride ? kStride : kTileColumns;
 
 // sum[a][b] += the products of the tile whose first pixel is the first tap of output (p0, q0) of image dy, for kWides times V
@@ -130,12 +130,13 @@ void conv2d_backward_data5(const Plan& plan, Array dy, Array weight, Array bias,
   const auto& sh = plan.problem<ConvShape>();
   with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
     with_filter(sh, [&](auto filter, auto stride) {
-      constexpr int V = filter ? kLineLanes<T, decltype(lanes)::value> : kStripLanes<T, decltype(lanes)::value>;
+      constexpr int line = kLineLanes<T, decltype(lanes)::value>, strip = kStripLanes<T, decltype(lanes)::value>;
+      constexpr int V = filter ? line : strip;
       const TapStrips strips(sh, V);
       const auto* taps = depthwise_taps<T>(plan, strips, weight);
       constexpr int step = filter ? stride : 1, height = filter ? kPixelRows<V, step> : 1;
       const RowParts parts(sh.N * ceil_div(sh.H + sh.pad_h % step, height), sh.W + sh.pad_w % step, sh.C, V);
-      constexpr auto kernel = filter ? conv2d_backward_data_kernel5<T, V, step> : conv2d_backward_data_any_kernel5<T, V>;
+      constexpr auto kernel = filter ? conv2d_backward_data_kernel5<T, line, step> : conv2d_backward_data_any_kernel5<T, strip>;
       launch<kernel>(parts.geometry(), dy.as<const T>(), dy.pitch, taps, bias.as<const T>(), dx.as<T>(), dx.pitch, sh, parts,
                      strips);
     });

@@ -67,7 +67,7 @@ template <class T, int kMaxV, int kStride>
 __global__ void conv2d_backward_weight_kernel5(const T* dy, int64_t dy_pitch, const T* x, int64_t x_pitch,
                                                Accumulator<T>* partial, ConvShape sh, LinePieces pieces, ChannelParts channels) {
   using A = Accumulator<T>;
-  constexpr int kRows = kTileRows<kMaxV>;
+  constexpr int kRows = kTileRows<kMaxV, kStride>;
   const int64_t item = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (item >= pieces.count * channels.count) return;
   const int64_t piece = item / channels.count;
@@ -163,13 +163,14 @@ void conv2d_backward_weight5(const Plan& plan, Array dy, Array x, Array dweight)
   A* partial = plan.workspace_as<A>();
   with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
     with_filter(sh, [&](auto filter, auto stride) {
-      constexpr int V = filter ? kLineLanes<T, decltype(lanes)::value> : kStripLanes<T, decltype(lanes)::value>;
+      constexpr int line = kLineLanes<T, decltype(lanes)::value>, strip = kStripLanes<T, decltype(lanes)::value>;
+      constexpr int V = filter ? line : strip;
       const ChannelParts channels(sh.C, V);
       const int64_t items = pieces.count * channels.count * (filter ? 1 : sh.R * sh.S);
       constexpr unsigned block = PYCNN_CUDA ? 128 : 1;
-      constexpr bool three = filter;
-      constexpr int kStride = filter ? stride : 1;
-      constexpr auto kernel = three ? conv2d_backward_weight_kernel5<T, V, kStride> : conv2d_backward_weight_any_kernel5<T, V>;
+      constexpr int step = filter ? stride : 1;
+      constexpr auto kernel =
+          filter ? conv2d_backward_weight_kernel5<T, line, step> : conv2d_backward_weight_any_kernel5<T, strip>;
       launch<kernel>({grid_size(ceil_div(items, block)), block}, dy.as<const T>(), dy.pitch, x.as<const T>(), x.pitch, partial,
                      sh, pieces, channels);
     });

@@ -28,9 +28,10 @@ template <class T, int V> inline constexpr int kLineLanes = 2 * kStripLanes<T, V
 #endif
 
 // The tile of outputs one thread keeps in registers. On a GPU a row of them less where a lane's 16 bytes are eight sums. On a CPU,
-// whose thread meets all channels of a tile before the next one, a tall one: its rows are few streams of memory in order.
+// whose thread meets all channels of a tile before the next one, a tall one: its rows are few streams of memory in order, which
+// under a stride of 2 are seven for three rows of outputs and would be nine for four.
 inline constexpr int kTileColumns = PYCNN_CUDA ? 4 : 1;
-template <int V> inline constexpr int kTileRows = !PYCNN_CUDA ? 4 : V > 4 ? 1 : 2;
+template <int V, int kStride> inline constexpr int kTileRows = PYCNN_CUDA ? (V > 4 ? 1 : 2) : kStride == 2 ? 3 : 4;
 
 // How the taps of all channels lie: on a GPU as R,S,C, so that a warp reads neighbours; on a CPU strip by strip, each R,S,lanes,
 // because taps C apart would share few sets of a cache. for_strips says which strips.

@@ -45,7 +45,7 @@ template <class T, int kMaxV, int kStride>
 __global__ void conv2d_forward_kernel5(const T* x, int64_t x_pitch, const Accumulator<T>* taps, const T* bias, T* y,
                                        int64_t y_pitch, ConvShape sh, RowParts parts, TapStrips strips) {
   using A = Accumulator<T>;
-  constexpr int kRows = kTileRows<kMaxV>;
+  constexpr int kRows = kTileRows<kMaxV, kStride>;
   const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
   if (item >= parts.count) return;
   const RowPart part = parts[item];
@@ -117,12 +117,13 @@ void conv2d_forward5(const Plan& plan, Array x, Array weight, Array bias, Array 
   const auto& sh = plan.problem<ConvShape>();
   with_lanes<T>(int(plan.config[0]), [&](auto lanes) {
     with_filter(sh, [&](auto filter, auto stride) {
-      constexpr int V = filter ? kLineLanes<T, decltype(lanes)::value> : kStripLanes<T, decltype(lanes)::value>;
+      constexpr int line = kLineLanes<T, decltype(lanes)::value>, strip = kStripLanes<T, decltype(lanes)::value>;
+      constexpr int V = filter ? line : strip;
       const TapStrips strips(sh, V);
       const auto* taps = depthwise_taps<T>(plan, strips, weight);
-      const int64_t rows = sh.N * (filter ? ceil_div(sh.P, kTileRows<V>) : sh.P);
-      const RowParts parts(rows, sh.Q, sh.C, V);
-      constexpr auto kernel = filter ? conv2d_forward_kernel5 < T, V, filter ? stride : 1 > : conv2d_forward_any_kernel5<T, V>;
+      constexpr int step = filter ? stride : 1, height = filter ? kTileRows<V, step> : 1;
+      const RowParts parts(sh.N * ceil_div(sh.P, height), sh.Q, sh.C, V);
+      constexpr auto kernel = filter ? conv2d_forward_kernel5<T, line, step> : conv2d_forward_any_kernel5<T, strip>;
       launch<kernel>(parts.geometry(), x.as<const T>(), x.pitch, taps, bias.as<const T>(), y.as<T>(), y.pitch, sh, parts, strips);
     });
   });
