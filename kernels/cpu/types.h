@@ -15,11 +15,16 @@ inline To bit_cast(From from) {
   return to;
 }
 
-// A compiler's own _Float16 is used where it is one instruction.
-#if defined(__FLT16_MAX__) && (defined(__F16C__) || defined(__aarch64__))
+// A compiler's own type is used where it is one instruction. g++ 12 has no _Float16 for arm64, all have __fp16.
+#if defined(__aarch64__) || (defined(__FLT16_MAX__) && defined(__F16C__))
 
-inline uint16_t half_bits(float f) { return bit_cast<uint16_t>(static_cast<_Float16>(f)); }
-inline float half_value(uint16_t bits) { return static_cast<float>(bit_cast<_Float16>(bits)); }
+#if defined(__aarch64__)
+using Float16 = __fp16;
+#else
+using Float16 = _Float16;
+#endif
+inline uint16_t half_bits(float f) { return bit_cast<uint16_t>(static_cast<Float16>(f)); }
+inline float half_value(uint16_t bits) { return static_cast<float>(bit_cast<Float16>(bits)); }
 
 #else
 
