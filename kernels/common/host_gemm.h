@@ -29,7 +29,7 @@ template <class F> void for_each(int64_t items, double operations, F f) {
   });
 }
 
-// With at most so many columns copying a would take longer than reading its rows where they are.
+// With at most so many columns copying a's would take longer than reading them where they are.
 inline constexpr int kColumnsInPlace = 64;
 
 // Whether all of b is packed first, into the workspace: where several blocks of rows share it.
@@ -90,12 +90,12 @@ void multiply(int64_t groups, int64_t M, int64_t N, int64_t K, const Products& p
       const bool add = d > 0 || accumulate;
       if constexpr (layout == Layout::strips) {
         pack_strips(a, k, depth, m, rows, a_block);
-        block_product<T, Layout::strips>(rows, columns, depth, a_block, 0, packed, row, n, bias_here, add);
-      } else if (const T* in = columns <= kColumnsInPlace ? a.in_place() : nullptr) {
-        block_product<T, Layout::in_place>(rows, columns, depth, in + m * a.pitch + k, a.pitch, packed, row, n, bias_here, add);
+        block_product<T, Layout::strips>(rows, columns, depth, a_block, 0, packed, 0, row, n, bias_here, add);
       } else {
-        a.fill(m, rows, k, depth, a_block, kRowStride<T>);
-        block_product<T, Layout::rows>(rows, columns, depth, a_block, 0, packed, row, n, bias_here, add);
+        const T* in = a.in_place();
+        if (!in) a.fill(m, rows, k, depth, a_block, kRowStride<T>);
+        block_product<T, Layout::rows>(rows, columns, depth, in ? in + m * a.pitch + k : a_block, in ? a.pitch : kRowStride<T>,
+                                       packed, 0, row, n, bias_here, add);
       }
     }
   });

@@ -57,8 +57,8 @@ template <class T> void add_row(const T* in, int64_t n, T* out, const T* end) {
 }
 
 // A source of rows in memory. Every source has fill(row, rows, from, n, out, stride): columns [from, from + n) of `rows`
-// rows are copied to out; up to kSlack elements after each row's n may be overwritten. A source for a's rows also has
-// in_place(): where its first row is if the rows lie in memory `pitch` apart, else nullptr.
+// rows are copied to out; up to kSlack elements after each row's n may be overwritten. A source also has in_place(): where its
+// first row is if the rows lie in memory `pitch` apart, else nullptr.
 template <class T> struct DenseRows {
   const T* data;
   int64_t pitch;
@@ -145,6 +145,16 @@ void pack_block(const B& b, int64_t k, int64_t depth, int64_t n, int64_t columns
     out += depth * width;
   }
   if (direction == Source::across) return;
+
+  if (const T* in = b.in_place()) {  // whole tiles are copied as they lie
+    const int64_t whole = columns / kTileColumns<T> * kTileColumns<T>;
+    for (int64_t d = 0; d < depth; d += 8)
+      for (int64_t j = 0; j < whole; j += kTileColumns<T>)
+        copy_halves<T, 4>(in + (k + d) * b.pitch + n + j, b.pitch, std::min<int64_t>(depth - d, 8), out + j * depth + d * 2 * L,
+                          2 * L);
+    n += whole, columns -= whole, out += whole * depth;
+    if (columns == 0) return;
+  }
 
   const int64_t width = tile_vectors<T>(columns) * L;
   // Lanes past the last column are computed and dropped. They are cleared first: stray denormal numbers would be slow.

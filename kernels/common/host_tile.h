@@ -27,8 +27,9 @@ template <class T> struct Simd {
 template <class T> using Vec = typename Simd<T>::type;
 template <class T> inline constexpr int kLanes = Simd<T>::lanes;
 template <class T> inline constexpr int kTileColumns = 2 * kLanes<T>;
-template <class T> inline constexpr int kSlack = kLanes<T> / 2 - 1;  // elements a copied row may run over its end
-template <class T> inline constexpr int kDepth = 1024 / sizeof(T);   // most terms of a block: its tile of b fills half of L1
+template <class T> inline constexpr int kCacheLine = 64 / sizeof(T);  // elements
+template <class T> inline constexpr int kSlack = kLanes<T> / 2 - 1;   // elements a copied row may run over its end
+template <class T> inline constexpr int kDepth = 1024 / sizeof(T);    // most terms of a block: tiles of a and b fit L1 together
 template <class T> inline constexpr int kRowStride = kDepth<T> + kLanes<T>;  // off a power of two, room to copy whole vectors
 inline constexpr int kBlockRows = 8 * kTileRows;                             // rows of a packed at once
 template <class T> inline constexpr int kBlockSize = kBlockRows * kRowStride<T>;  // of a, in either layout
@@ -46,9 +47,14 @@ template <class T> void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = 
 
 inline int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
 
-// How the block of a lies in memory: packed as rows [m][kRowStride] or as a strip [k][kTileRows] for each tile, or not packed:
-// rows [m][pitch].
-enum class Layout { rows, strips, in_place };
+// How the block of a lies in memory: rows [m][pitch], columns [k][pitch], or packed as a strip [k][kTileRows] for each tile.
+enum class Layout { rows, columns, strips };
+
+// How the block of b lies: tile j from `data + j * next` on, term k of it `step` elements further each.
+template <class T> struct TilesOf {
+  const T* data;
+  int64_t step, next;
+};
 
 // Tile t of a block of `rows` rows begins at row t * rows / tiles: heights differ by at most 1.
 inline int64_t tile_row(int64_t t, int64_t rows) { return t * rows / ceil_div(rows, kTileRows); }
@@ -56,11 +62,11 @@ inline int64_t tile_row(int64_t t, int64_t rows) { return t * rows / ceil_div(ro
 // From strip to strip: copying whole vectors runs over the end.
 template <class T> int64_t strip_pitch(int64_t depth) { return depth * kTileRows + kLanes<T>; }
 
-// What becomes of a tile: c (+)= sums (+ bias). row[m] is where row m of c starts.
-template <class T> struct Tile {
+// What becomes of tiles side by side: c (+)= sums (+ bias). row[m] is where row m of c starts.
+template <class T> struct Tiles {
   T* const* row;
   int64_t column;   // first column in c
-  int64_t columns;  // of it that exist
+  int64_t columns;  // from there on that exist
   const T* bias;    // of this column, readable in whole vectors; nullptr for none
   bool add;         // += what is there
 };
@@ -76,7 +82,7 @@ template <class T, int most> void copy_few(const T* in, int64_t n, T* out) {
 }
 
 // Writes the sums of a tile of which some columns do not exist.
-template <class T, int width> void write_edge(const T* sums, int rows, const Tile<T>& c) {
+template <class T, int width> void write_edge(const T* sums, int rows, const Tiles<T>& c) {
   for (int m = 0; m < rows; m++, sums += width) {
     T *const out = c.row[m] + c.column, edge[width] = {};
     if (c.add) copy_few<T, width>(out, c.columns, edge);
@@ -85,86 +91,86 @@ template <class T, int width> void write_edge(const T* sums, int rows, const Til
   }
 }
 
-// The sums of one tile over `depth` terms: a's block as laid out, b's block depth x vectors.
+// Tiles side by side, sums over `depth` terms. a is the rows' first element, as laid out: `rows` or `columns`.
 template <class T, Layout layout, int rows, int vectors>
-void tile_product(int64_t depth, const T* a, int64_t pitch, const T* b, Tile<T> c) {
+void tiles_product(int64_t depth, const T* a, int64_t pitch, TilesOf<T> b, Tiles<T> c) {
   constexpr int L = kLanes<T>, width = vectors * L;
-  const bool whole = c.columns == width, add = c.add;
-  if (whole) {  // c may be far away
+  for (; c.columns > 0; c.columns -= width, c.column += width, b.data += b.next) {
     PYCNN_UNROLL
     for (int m = 0; m < rows; m++) PYCNN_UNROLL
-    for (int v = 0; v < vectors; v++) __builtin_prefetch(c.row[m] + c.column + v * L, 1);
-  }
-  Vec<T> sum[rows][vectors] = {};
-  for (int64_t k = 0; k < depth; k++) {
-    Vec<T> bk[vectors];
-    PYCNN_UNROLL
-    for (int v = 0; v < vectors; v++) bk[v] = load(b + v * L);
+    for (int i = 0; i < width; i += kCacheLine<T>) __builtin_prefetch(c.row[m] + c.column + i, 1);  // c may be far away
+    Vec<T> sum[rows][vectors] = {};
+    const T *ak = a, *b_k = b.data;
+    for (int64_t k = 0; k < depth; k++) {
+      Vec<T> bk[vectors];
+      PYCNN_UNROLL
+      for (int v = 0; v < vectors; v++) bk[v] = load(b_k + v * L);
+      PYCNN_UNROLL
+      for (int m = 0; m < rows; m++) {
+        const T am = ak[layout == Layout::rows ? m * pitch : m];
+        PYCNN_UNROLL
+        for (int v = 0; v < vectors; v++) sum[m][v] += am * bk[v];
+      }
+      ak += layout == Layout::rows ? 1 : pitch;
+      b_k += b.step;
+    }
+
+    if (c.bias) {
+      PYCNN_UNROLL
+      for (int m = 0; m < rows; m++) PYCNN_UNROLL
+      for (int v = 0; v < vectors; v++) sum[m][v] += load(c.bias + v * L);
+      c.bias += width;
+    }
+    if (c.columns < width) {
+      T sums[rows * width];
+      PYCNN_UNROLL
+      for (int m = 0; m < rows; m++) PYCNN_UNROLL
+      for (int v = 0; v < vectors; v++) store(sums + m * width + v * L, sum[m][v]);
+      return write_edge<T, width>(sums, rows, c);
+    }
     PYCNN_UNROLL
     for (int m = 0; m < rows; m++) {
-      const T am = a[layout == Layout::strips ? m : layout == Layout::rows ? m * kRowStride<T> : m * pitch];
+      T* const out = c.row[m] + c.column;
       PYCNN_UNROLL
-      for (int v = 0; v < vectors; v++) sum[m][v] += am * bk[v];
+      for (int v = 0; v < vectors; v++) store(out + v * L, c.add ? sum[m][v] + load(out + v * L) : sum[m][v]);
     }
-    a += layout == Layout::strips ? kTileRows : 1;
-    b += vectors * L;
-  }
-
-  if (c.bias) {
-    PYCNN_UNROLL
-    for (int m = 0; m < rows; m++) PYCNN_UNROLL
-    for (int v = 0; v < vectors; v++) sum[m][v] += load(c.bias + v * L);
-  }
-  if (!whole) {
-    T sums[rows * width];
-    PYCNN_UNROLL
-    for (int m = 0; m < rows; m++) PYCNN_UNROLL
-    for (int v = 0; v < vectors; v++) store(sums + m * width + v * L, sum[m][v]);
-    return write_edge<T, width>(sums, rows, c);
-  }
-  PYCNN_UNROLL
-  for (int m = 0; m < rows; m++) {
-    T* const out = c.row[m] + c.column;
-    PYCNN_UNROLL
-    for (int v = 0; v < vectors; v++) store(out + v * L, add ? sum[m][v] + load(out + v * L) : sum[m][v]);
   }
 }
 
-template <class T> using TileProduct = void (*)(int64_t, const T*, int64_t, const T*, Tile<T>);
+template <class T> using TilesProduct = void (*)(int64_t, const T*, int64_t, TilesOf<T>, Tiles<T>);
 
-// The kernel for a tile of `rows` x `vectors`: every height has its own, so a remainder wastes no row.
+// The kernel for tiles of `rows` x `vectors`: every height has its own, so a remainder wastes no row.
 template <class T, Layout layout, int... r>
-TileProduct<T> tile_kernel(int rows, int vectors, std::integer_sequence<int, r...>) {
-  static constexpr TileProduct<T> one[] = {tile_product<T, layout, r + 1, 1>...};
-  static constexpr TileProduct<T> two[] = {tile_product<T, layout, r + 1, 2>...};
+TilesProduct<T> tiles_kernel(int rows, int vectors, std::integer_sequence<int, r...>) {
+  static constexpr TilesProduct<T> one[] = {tiles_product<T, layout, r + 1, 1>...};
+  static constexpr TilesProduct<T> two[] = {tiles_product<T, layout, r + 1, 2>...};
   return (vectors == 1 ? one : two)[rows - 1];
 }
 
 // Vectors of the next tile of a block with so many columns left: two, or one where one is enough.
 template <class T> int tile_vectors(int64_t columns_left) { return columns_left > kLanes<T> ? 2 : 1; }
 
-// All tiles of a block: `rows` x `columns` of c from a block of a and packed b. Tile j of b is `depth` x 1 or 2 vectors.
+// All tiles of a block: `rows` x `columns` of c from a block of a and one of b, packed (tile j is `depth` x 1 or 2 vectors) or,
+// if it has a pitch, as it lies. A tile's rows of a stay in L1 while b streams by from L2, and c is written as it lies.
 template <class T, Layout layout>
-void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t pitch, const T* b, T* const* row,
-                   int64_t column, const T* bias, bool add) {
-  struct {
-    int64_t row, height;
-    const T* a;
-  } tile[kBlockRows / kTileRows];
-  const int64_t tiles = ceil_div(rows, kTileRows);
-  for (int64_t t = 0; t < tiles; t++) {
-    const int64_t m = tile_row(t, rows);
-    const int64_t from =
-        layout == Layout::strips ? t * strip_pitch<T>(depth) : m * (layout == Layout::rows ? kRowStride<T> : pitch);
-    tile[t] = {m, tile_row(t + 1, rows) - m, a + from};
-  }
-  for (int64_t n = 0; n < columns; n += kTileColumns<T>) {
-    const int vectors = tile_vectors<T>(columns - n);
-    const int64_t exist = std::min<int64_t>(columns - n, vectors * kLanes<T>);
-    for (int64_t t = 0; t < tiles; t++) {
-      const auto kernel = tile_kernel<T, layout>(int(tile[t].height), vectors, std::make_integer_sequence<int, kTileRows>{});
-      kernel(depth, tile[t].a, pitch, b + n * depth, {row + tile[t].row, column + n, exist, bias ? bias + n : nullptr, add});
-    }
+void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t pitch, const T* b, int64_t b_pitch,
+                   T* const* row, int64_t column, const T* bias, bool add) {
+  constexpr std::make_integer_sequence<int, kTileRows> heights{};
+  const int64_t rest = columns % kTileColumns<T>;
+  const int64_t last = rest > 0 && tile_vectors<T>(rest) == 1 ? rest : 0;  // columns of the last tile, if it is one vector wide
+  const int64_t pairs = columns - last;
+  for (int64_t t = 0; t < ceil_div(rows, kTileRows); t++) {
+    const int64_t m = tile_row(t, rows), height = tile_row(t + 1, rows) - m;
+    const T* from = a + (layout == Layout::rows ? m * pitch : layout == Layout::columns ? m : t * strip_pitch<T>(depth));
+    const auto product = [&](int vectors, int64_t n, int64_t width) {
+      const int64_t step = vectors * kLanes<T>;
+      const TilesOf<T> tiles = b_pitch ? TilesOf<T>{b + n, b_pitch, step} : TilesOf<T>{b + n * depth, step, step * depth};
+      const auto kernel = tiles_kernel<T, layout == Layout::rows ? Layout::rows : Layout::columns>(int(height), vectors, heights);
+      kernel(depth, from, layout == Layout::strips ? kTileRows : pitch, tiles,
+             {row + m, column + n, width, bias ? bias + n : nullptr, add});
+    };
+    if (pairs) product(2, 0, pairs);
+    if (last) product(1, pairs, last);
   }
 }
 

@@ -27,11 +27,13 @@ template <class T> struct DgradTaps {
   const T* end;     // of all weights
   int64_t R, S, C, K;
   DgradClass h, w;
+  int64_t pitch = R * S * C;  // from filter to filter
+  const T* in_place() const { return R * S == 1 ? weight : nullptr; }
   void fill(int64_t row, int64_t rows, int64_t from, int64_t n, T* out, int64_t stride) const {
     while (rows > 0) {  // the filters of one tap at a time
       const int64_t k = row % K, s = w.tap(w.taps - 1 - row / K % w.taps), r = h.tap(h.taps - 1 - row / K / w.taps);
       const int64_t filters = std::min(rows, K - k);
-      host::copy_rows(weight + ((k * R + r) * S + s) * C + from, R * S * C, filters, n, out, stride, end);
+      host::copy_rows(weight + (r * S + s) * C + k * pitch + from, pitch, filters, n, out, stride, end);
       row += filters, rows -= filters, out += filters * stride;
     }
   }
@@ -114,7 +116,8 @@ void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, cons
     for (int64_t b = 0; b < blocks.count; b++) {
       const int64_t k = blocks.begin(b), depth = blocks.size(b);
       dy.fill(image * sh.P * sh.Q + i, rows, k, depth, dy_block, kRowStride<T>);
-      block_product<T, Layout::rows>(rows, columns, depth, dy_block, 0, packed + k * width, row, 0, nullptr, b > 0);
+      block_product<T, Layout::rows>(rows, columns, depth, dy_block, kRowStride<T>, packed + k * width, 0, row, 0, nullptr,
+                                     b > 0);
     }
     int64_t p = i / sh.Q, q = i % sh.Q;
     for (int64_t j = 0; j < rows; j++) {

@@ -52,8 +52,15 @@ void wgrad_block(const DY& dy, const X& x, int64_t K, int64_t n, int64_t width, 
       const int64_t rows = std::min<int64_t>(K - k, kBlockRows);
       T* row[kBlockRows];
       for (int64_t i = 0; i < rows; i++) row[i] = dweight + (k + i) * row_length;
-      pack_strips(dy, pixel, depth, k, rows, dy_block);
-      block_product<T, Layout::strips>(rows, width, depth, dy_block, 0, x_block, row, n, nullptr, b > 0 || accumulate);
+      const auto product = [&](auto layout, const T* in, int64_t pitch) {
+        block_product<T, layout>(rows, width, depth, in, pitch, x_block, 0, row, n, nullptr, b > 0 || accumulate);
+      };
+      if (width <= kColumnsInPlace) {
+        product(std::integral_constant<Layout, Layout::columns>{}, dy.data + pixel * dy.pitch + k, dy.pitch);
+      } else {
+        pack_strips(dy, pixel, depth, k, rows, dy_block);
+        product(std::integral_constant<Layout, Layout::strips>{}, dy_block, 0);
+      }
     }
   }
 }
