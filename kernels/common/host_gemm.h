@@ -69,7 +69,8 @@ void multiply(int64_t groups, int64_t M, int64_t N, int64_t K, const Products& p
 
   // Blocks of c: enough of them to share out, large ones where there are many. No sum depends on this choice.
   const int threads = cpu::get_num_threads();
-  const int64_t row_blocks = first ? std::min(M, round_up(ceil_div(M, kBlockRows), threads)) : 1;  // as many for each thread
+  const int64_t large = ceil_div(M, kBlockRows), small = ceil_div(M, kBlockRows / 2);
+  const int64_t row_blocks = first ? std::min(M, round_up(std::clamp<int64_t>(16 * threads, large, small), threads)) : 1;
   const int64_t wanted = std::max(ceil_div(N, first ? kBlockColumns : kLocalColumns), ceil_div(4 * threads, groups * row_blocks));
   const int64_t block_columns = round_up(ceil_div(N, wanted), kTileColumns<T>), column_blocks = ceil_div(N, block_columns);
   const Depths<T> blocks(K);
@@ -90,12 +91,12 @@ void multiply(int64_t groups, int64_t M, int64_t N, int64_t K, const Products& p
       const bool add = d > 0 || accumulate;
       if constexpr (layout == Layout::strips) {
         pack_strips(a, k, depth, m, rows, a_block);
-        block_product<T, Layout::strips>(rows, columns, depth, a_block, 0, packed, 0, row, n, bias_here, add);
+        block_product<T, Layout::strips>(rows, columns, depth, a_block, 0, packed, row, n, bias_here, add);
       } else {
         const T* in = a.in_place();
         if (!in) a.fill(m, rows, k, depth, a_block, kRowStride<T>);
         block_product<T, Layout::rows>(rows, columns, depth, in ? in + m * a.pitch + k : a_block, in ? a.pitch : kRowStride<T>,
-                                       packed, 0, row, n, bias_here, add);
+                                       packed, row, n, bias_here, add);
       }
     }
   });

@@ -50,12 +50,6 @@ inline int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multip
 // How the block of a lies in memory: rows [m][pitch], columns [k][pitch], or packed as a strip [k][kTileRows] for each tile.
 enum class Layout { rows, columns, strips };
 
-// How the block of b lies: tile j from `data + j * next` on, term k of it `step` elements further each.
-template <class T> struct TilesOf {
-  const T* data;
-  int64_t step, next;
-};
-
 // Tile t of a block of `rows` rows begins at row t * rows / tiles: heights differ by at most 1.
 inline int64_t tile_row(int64_t t, int64_t rows) { return t * rows / ceil_div(rows, kTileRows); }
 
@@ -91,28 +85,28 @@ template <class T, int width> void write_edge(const T* sums, int rows, const Til
   }
 }
 
-// Tiles side by side, sums over `depth` terms. a is the rows' first element, as laid out: `rows` or `columns`.
+// Tiles side by side, sums over `depth` terms: `rows` rows of a as laid out, b's tiles of depth x vectors one after the other.
 template <class T, Layout layout, int rows, int vectors>
-void tiles_product(int64_t depth, const T* a, int64_t pitch, TilesOf<T> b, Tiles<T> c) {
+void tiles_product(int64_t depth, const T* a, int64_t pitch, const T* b, Tiles<T> c) {
   constexpr int L = kLanes<T>, width = vectors * L;
-  for (; c.columns > 0; c.columns -= width, c.column += width, b.data += b.next) {
+  for (; c.columns > 0; c.columns -= width, c.column += width) {
     PYCNN_UNROLL
     for (int m = 0; m < rows; m++) PYCNN_UNROLL
     for (int i = 0; i < width; i += kCacheLine<T>) __builtin_prefetch(c.row[m] + c.column + i, 1);  // c may be far away
     Vec<T> sum[rows][vectors] = {};
-    const T *ak = a, *b_k = b.data;
+    const T* ak = a;
     for (int64_t k = 0; k < depth; k++) {
       Vec<T> bk[vectors];
       PYCNN_UNROLL
-      for (int v = 0; v < vectors; v++) bk[v] = load(b_k + v * L);
+      for (int v = 0; v < vectors; v++) bk[v] = load(b + v * L);
       PYCNN_UNROLL
       for (int m = 0; m < rows; m++) {
         const T am = ak[layout == Layout::rows ? m * pitch : m];
         PYCNN_UNROLL
         for (int v = 0; v < vectors; v++) sum[m][v] += am * bk[v];
       }
-      ak += layout == Layout::rows ? 1 : pitch;
-      b_k += b.step;
+      ak += layout == Layout::rows ? 1 : layout == Layout::columns ? pitch : kTileRows;
+      b += width;
     }
 
     if (c.bias) {
@@ -137,7 +131,7 @@ void tiles_product(int64_t depth, const T* a, int64_t pitch, TilesOf<T> b, Tiles
   }
 }
 
-template <class T> using TilesProduct = void (*)(int64_t, const T*, int64_t, TilesOf<T>, Tiles<T>);
+template <class T> using TilesProduct = void (*)(int64_t, const T*, int64_t, const T*, Tiles<T>);
 
 // The kernel for tiles of `rows` x `vectors`: every height has its own, so a remainder wastes no row.
 template <class T, Layout layout, int... r>
@@ -150,24 +144,21 @@ TilesProduct<T> tiles_kernel(int rows, int vectors, std::integer_sequence<int, r
 // Vectors of the next tile of a block with so many columns left: two, or one where one is enough.
 template <class T> int tile_vectors(int64_t columns_left) { return columns_left > kLanes<T> ? 2 : 1; }
 
-// All tiles of a block: `rows` x `columns` of c from a block of a and one of b, packed (tile j is `depth` x 1 or 2 vectors) or,
-// if it has a pitch, as it lies. A tile's rows of a stay in L1 while b streams by from L2, and c is written as it lies.
+// All tiles of a block: `rows` x `columns` of c from a block of a and packed b. Tile j of b is `depth` x 1 or 2 vectors.
+// A tile's rows of a stay in L1 while b streams by from L2, and c is written row by row.
 template <class T, Layout layout>
-void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t pitch, const T* b, int64_t b_pitch,
-                   T* const* row, int64_t column, const T* bias, bool add) {
+void block_product(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t pitch, const T* b, T* const* row,
+                   int64_t column, const T* bias, bool add) {
   constexpr std::make_integer_sequence<int, kTileRows> heights{};
-  const int64_t rest = columns % kTileColumns<T>;
+  const int64_t tiles = ceil_div(rows, kTileRows), rest = columns % kTileColumns<T>;
   const int64_t last = rest > 0 && tile_vectors<T>(rest) == 1 ? rest : 0;  // columns of the last tile, if it is one vector wide
   const int64_t pairs = columns - last;
-  for (int64_t t = 0; t < ceil_div(rows, kTileRows); t++) {
+  for (int64_t t = 0; t < tiles; t++) {
     const int64_t m = tile_row(t, rows), height = tile_row(t + 1, rows) - m;
     const T* from = a + (layout == Layout::rows ? m * pitch : layout == Layout::columns ? m : t * strip_pitch<T>(depth));
     const auto product = [&](int vectors, int64_t n, int64_t width) {
-      const int64_t step = vectors * kLanes<T>;
-      const TilesOf<T> tiles = b_pitch ? TilesOf<T>{b + n, b_pitch, step} : TilesOf<T>{b + n * depth, step, step * depth};
-      const auto kernel = tiles_kernel<T, layout == Layout::rows ? Layout::rows : Layout::columns>(int(height), vectors, heights);
-      kernel(depth, from, layout == Layout::strips ? kTileRows : pitch, tiles,
-             {row + m, column + n, width, bias ? bias + n : nullptr, add});
+      const auto kernel = tiles_kernel<T, layout>(int(height), vectors, heights);
+      kernel(depth, from, pitch, b + n * depth, {row + m, column + n, width, bias ? bias + n : nullptr, add});
     };
     if (pairs) product(2, 0, pairs);
     if (last) product(1, pairs, last);

@@ -116,8 +116,7 @@ void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, cons
     for (int64_t b = 0; b < blocks.count; b++) {
       const int64_t k = blocks.begin(b), depth = blocks.size(b);
       dy.fill(image * sh.P * sh.Q + i, rows, k, depth, dy_block, kRowStride<T>);
-      block_product<T, Layout::rows>(rows, columns, depth, dy_block, kRowStride<T>, packed + k * width, 0, row, 0, nullptr,
-                                     b > 0);
+      block_product<T, Layout::rows>(rows, columns, depth, dy_block, kRowStride<T>, packed + k * width, row, 0, nullptr, b > 0);
     }
     int64_t p = i / sh.Q, q = i % sh.Q;
     for (int64_t j = 0; j < rows; j++) {

@@ -53,7 +53,7 @@ void wgrad_block(const DY& dy, const X& x, int64_t K, int64_t n, int64_t width, 
       T* row[kBlockRows];
       for (int64_t i = 0; i < rows; i++) row[i] = dweight + (k + i) * row_length;
       const auto product = [&](auto layout, const T* in, int64_t pitch) {
-        block_product<T, layout>(rows, width, depth, in, pitch, x_block, 0, row, n, nullptr, b > 0 || accumulate);
+        block_product<T, layout>(rows, width, depth, in, pitch, x_block, row, n, nullptr, b > 0 || accumulate);
       };
       if (width <= kColumnsInPlace) {
         product(std::integral_constant<Layout, Layout::columns>{}, dy.data + pixel * dy.pitch + k, dy.pitch);

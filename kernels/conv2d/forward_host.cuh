@@ -70,7 +70,7 @@ void conv2d_forward_along_pixels(const ConvShape& sh, Array x, Array weight, Arr
       for (int64_t q = 0; q < sh.Q; q += kTileColumns<T>) {
         const int64_t pixels = std::min<int64_t>(sh.Q - q, kTileColumns<T>);
         shifted.fill(0, depth, q, pixels, x_block, tile_vectors<T>(pixels) * kLanes<T>);  // rows in order: one tile as it is
-        block_product<T, Layout::rows>(sh.K, pixels, depth, filter_block, kRowStride<T>, x_block, 0, row, 0, nullptr, false);
+        block_product<T, Layout::rows>(sh.K, pixels, depth, filter_block, kRowStride<T>, x_block, row, 0, nullptr, false);
         T* out = y.as<T>() + (line * sh.Q + q) * y.pitch;
         for (int64_t i = 0; i < pixels; i++, out += y.pitch)
           for (int k = 0; k < K; k++) out[k] = sums[k][i] + shift[k] + (accumulate ? out[k] : T(0));
