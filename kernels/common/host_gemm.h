@@ -67,11 +67,15 @@ void multiply(int64_t groups, int64_t M, int64_t N, int64_t K, const Products& p
   const bool first = packs_first(M);
   if (first) pack<T, direction>(groups, K, N, [&](int64_t group) { return product_of(group).b; }, workspace);
 
-  // Blocks of c: enough of them to share out, large ones where there are many. No sum depends on this choice.
-  const int threads = cpu::get_num_threads();
-  const int64_t large = ceil_div(M, kBlockRows), small = ceil_div(M, kBlockRows / 2);
-  const int64_t row_blocks = first ? std::min(M, round_up(std::clamp<int64_t>(16 * threads, large, small), threads)) : 1;
-  const int64_t wanted = std::max(ceil_div(N, first ? kBlockColumns : kLocalColumns), ceil_div(4 * threads, groups * row_blocks));
+  // Blocks of c: 16 for each thread, so that none waits long for the last; large ones where there are more, and columns are
+  // parted before rows, which read b again. No sum depends on this choice.
+  const int64_t threads = cpu::get_num_threads(), items = ceil_div(16 * threads, groups);
+  int64_t row_blocks = 1, wanted = std::max(ceil_div(N, kLocalColumns), ceil_div(items, 4));
+  if (first) {
+    const int64_t large = ceil_div(M, kBlockRows), small = ceil_div(M, kBlockRows / 2);
+    wanted = std::clamp(ceil_div(items, large), ceil_div(N, kBlockColumns), ceil_div(N, kBlockColumns / 4));
+    row_blocks = std::min(M, round_up(std::clamp(ceil_div(items, wanted), large, small), threads));  // as many for each thread
+  }
   const int64_t block_columns = round_up(ceil_div(N, wanted), kTileColumns<T>), column_blocks = ceil_div(N, block_columns);
   const Depths<T> blocks(K);
   for_each(groups * row_blocks * column_blocks, 2.0 * groups * M * N * K, [&](int64_t i) {

@@ -5,9 +5,9 @@ Math      dx[n,h,w,c] = bias[c] + sum over r,s,k of dy[n,p,q,k] * weight[k,r,s,c
           likewise. With stride t the pixels of one h mod t see the same few taps (dgrad_class.h). Within such a class p falls
           by the same step from tap to tap: a convolution of dy with stride 1 and its taps in reverse.
 Memory    the class's taps are read as rows (r,s,k), as weight stores them; each block of pixels gathers its rows of
-          im2col(dy). With few channels vectors along c would be mostly empty, and with a dx much larger than dy most of the
-          products would be with zero: then dy * weight is computed for all taps (r,s,c) of a pixel of dy at once, and each
-          row of it is added to the pixels of dx it touches, in order.
+          im2col(dy); under 1x1 filters dy is read where it lies. With few channels vectors along c would be mostly empty, and
+          with a dx much larger than dy most of the products would be with zero: then dy * weight is computed for all taps
+          (r,s,c) of a pixel of dy at once, and each row of it is added to the pixels of dx it touches, in order.
           Taps that lie side by side under a stride of S join: their channels are those of one pixel, S times as wide.
 Threads   over blocks of pixels and channels, one class after the other; over bands of lines of dx where rows are added
 Limit     a strided convolution gathers dy once per class
@@ -93,7 +93,7 @@ template <class T>
 void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, const T* packed, int64_t image, int64_t begin,
                          int64_t end, const T* bias, T* dx, int64_t pitch) {
   using namespace host;
-  const int64_t C = sh.group_C(), columns = sh.gemm_k(), width = round_up(columns, kLanes<T>);
+  const int64_t C = sh.group_C(), width = round_up(sh.gemm_k(), kLanes<T>);
   const bool joint = pitch == C && sh.dilation_w == 1;
   const int64_t taps = joint ? sh.S : 1, reach = (sh.R - 1) * sh.dilation_h;
   T* lines = dx + image * sh.H * sh.W * pitch;
@@ -104,7 +104,7 @@ void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, cons
     for (int64_t c = 0; c < C && bias; c++) pixel[c] += bias[c];
   }
 
-  alignas(64) T dy_block[kBlockSize<T>], product[kBlockSize<T>];
+  alignas(64) T product[kBlockSize<T>];
   const int64_t at_once = std::min<int64_t>(kBlockRows, kBlockSize<T> / width);
   T* row[kBlockRows];
   for (int64_t i = 0; i < at_once; i++) row[i] = product + i * width;
@@ -115,8 +115,8 @@ void dgrad_scatter_lines(const ConvShape& sh, const host::DenseRows<T>& dy, cons
     const int64_t rows = std::min(at_once, p_end * sh.Q - i);
     for (int64_t b = 0; b < blocks.count; b++) {
       const int64_t k = blocks.begin(b), depth = blocks.size(b);
-      dy.fill(image * sh.P * sh.Q + i, rows, k, depth, dy_block, kRowStride<T>);
-      block_product<T, Layout::rows>(rows, columns, depth, dy_block, kRowStride<T>, packed + k * width, row, 0, nullptr, b > 0);
+      const T* pixel = dy.data + (image * sh.P * sh.Q + i) * dy.pitch + k;
+      block_product<T, Layout::rows>(rows, width, depth, pixel, dy.pitch, packed + k * width, row, 0, nullptr, b > 0);
     }
     int64_t p = i / sh.Q, q = i % sh.Q;
     for (int64_t j = 0; j < rows; j++) {

@@ -2,8 +2,8 @@
 GEMM for the CPU: packed blocks and one register-tile micro-kernel (common/host_gemm.h).
 
 Math      c[m,n] (+)= bias[n] + sum over k of a[m,k] * b[k,n]
-Memory    a is packed by each block of c that needs it, unless its rows serve few columns of c; b too where c is one block of rows, else once into the workspace,
-          at most 16 MiB at a time
+Memory    rows of a are read where they lie; a transposed is packed by each block of c that needs it. b too where c is one block
+          of rows, else once into the workspace, at most 16 MiB at a time
 Threads   over blocks of c; a sum is never shared, so its bits do not depend on the number of threads
 Limit     b is packed even where c has so few rows that each element of it is used once or twice
 Next      conv2d/forward_host.cuh gathers the rows of a from an image
