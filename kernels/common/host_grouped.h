@@ -2,14 +2,18 @@
 // of several groups, each of which then needs the c-th channel of its own group (one shuffle of a vector of channels), or a
 // part of one wide group, which needs the c-th channel in all lanes. No column matrix; all groups run in one parallel loop.
 #pragma once
-#include "host_gemm.h"
+#include <vector>
 
 #include "conv_shape.h"
+#include "host_gemm.h"
 
 namespace pycnn::host {
 
-inline constexpr int kLanePixels = kTileRows + 2;  // pixels of a tile of one vector of filters
-inline constexpr int kMaxGroupedTaps = 16;         // along one axis
+inline constexpr int kLanePixels = kTileRows + 4;                // pixels of a tile of one vector of filters
+inline constexpr int kMaxGroupedTaps = 16;                       // along one axis
+template <class T> inline constexpr int kLine = 64 / sizeof(T);  // channels of a pixel that one plane of the buffer holds
+template <class T> inline constexpr int kPixel =
+    kLine<T> + kLanes<T>;  // from pixel to pixel there: neighbours use other banks of L1
 template <class T> inline constexpr int kLineBuffer = 32768 / sizeof(T);
 
 // One axis of the images and filters.
@@ -22,16 +26,24 @@ struct GroupedAxis {
   int64_t reach() const { return std::max<int64_t>(0, (taps - 1) * dilation); }  // from the first tap to the last
 };
 
+// Output pixels that see the same taps: all of them, or one class of a strided backward pass.
+template <class T> struct GroupedPart {
+  GroupedAxis h, w;
+  const T* weight;  // packed: units of filters, then as pack_lanes says
+};
+
 // A convolution of `images` images, its filters' lanes being channels of `out`.
 template <class T> struct GroupedShape {
   int64_t images, groups, ins, outs;  // channels of one group, as this pass sees them
-  GroupedAxis h, w;
   const T* in;
   int64_t in_pitch;
   T* out;
   int64_t out_pitch;
-  const T* in_line(int64_t image, int64_t line) const { return in + (image * h.in + line) * w.in * in_pitch; }
-  T* out_pixel(int64_t image, int64_t p, int64_t q) const {
+  std::vector<GroupedPart<T>> parts;  // alike in stride, dilation and images
+
+  const T* in_line(int64_t image, int64_t line) const { return in + (image * parts[0].h.in + line) * parts[0].w.in * in_pitch; }
+  T* out_pixel(const GroupedPart<T>& part, int64_t image, int64_t p, int64_t q) const {
+    const GroupedAxis &h = part.h, &w = part.w;
     return out + ((image * h.out + h.first + p * h.step) * w.out + w.first + q * w.step) * out_pitch;
   }
 };
@@ -43,11 +55,11 @@ template <class T> bool shares_vectors(int64_t ins, int64_t outs) {
 
 // Whether a pass from groups of `ins` to groups of `outs` channels runs as above; wider ones are better off as matrix products.
 template <class T> bool runs_in_lanes(const ConvShape& sh, int64_t ins, int64_t outs) {
-  const bool fits = sh.R <= kMaxGroupedTaps && ((sh.R - 1) * sh.dilation_h + 1) * std::max<int64_t>(ins, kLanes<T>) *
+  const bool fits = sh.R <= kMaxGroupedTaps && ((sh.R - 1) * sh.dilation_h + 1) * ceil_div(ins, kLine<T>) * kPixel<T> *
                                                        ((kLanePixels - 1) * sh.stride_w + (sh.S - 1) * sh.dilation_w + 1) <=
                                                    kLineBuffer<T>;
   if (sh.groups < 2 || sh.groups * outs % kLanes<T> || !fits) return false;
-  return shares_vectors<T>(ins, outs) || (outs % kLanes<T> == 0 && outs <= kTileColumns<T> && ins % 8 == 0 && ins <= 64);
+  return shares_vectors<T>(ins, outs) || (outs % kLanes<T> == 0 && outs <= 32 && ins % 8 == 0 && ins <= 64);
 }
 
 // Vectors of filters that are computed together.
@@ -55,16 +67,29 @@ template <class T> int unit_vectors(int64_t ins, int64_t outs) {
   return !shares_vectors<T>(ins, outs) && outs % (2 * kLanes<T>) == 0 ? 2 : 1;
 }
 
-// Pixels w, w+1, ... of a line, `width` channels of each side by side (whole half vectors); outside the image they are zero.
+// Neighbouring taps whose pixels are loaded once for all of them. Two vectors of filters share a pixel already.
+inline int joint_taps(const GroupedAxis& w, int vectors) {
+  const bool joint = vectors == 1 && w.dilation == 1 && ((w.taps == 3 && w.stride <= 2) || (w.taps == 2 && w.stride == 1));
+  return joint ? int(w.taps) : 1;
+}
+
+// Pixels w, w+1, ... of a line, `channels` <= kLine of each; outside the image they are zero.
 template <class T>
-void copy_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixels, int64_t width, T* out) {
+void copy_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixels, int64_t channels, T* out) {
   const int64_t low = std::clamp<int64_t>(-w, 0, pixels), high = std::clamp<int64_t>(W - w, low, pixels);
-  std::fill_n(out, low * width, T(0));
+  std::fill_n(out, low * kPixel<T>, T(0));
   if (low < high) {
     const T* first = in + (w + low) * in_pitch;
-    copy_rows(first, in_pitch, high - low, width, out + low * width, width, end_of(first, high - low, in_pitch, width));
+    copy_rows(first, in_pitch, high - low, channels, out + low * kPixel<T>, kPixel<T>,
+              end_of(first, high - low, in_pitch, channels));
   }
-  std::fill_n(out + high * width, (pixels - high) * width, T(0));
+  std::fill_n(out + high * kPixel<T>, (pixels - high) * kPixel<T>, T(0));
+}
+
+// Asks for what copy_line will read.
+template <class T> void prefetch_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixels, int64_t channels) {
+  for (int64_t i = std::max<int64_t>(0, w); i < std::min(W, w + pixels); i++)
+    for (int64_t c = 0; c < channels; c += kLine<T>) __builtin_prefetch(in + i * in_pitch + c, 0, 2);
 }
 
 // Lane i of the result is the c-th channel of the group of lane i.
@@ -76,139 +101,201 @@ template <int G, int c, class T, int... i> Vec<T> spread(Vec<T> x, std::integer_
 #endif
 }
 
-// sum[c] += the c-th channel of each lane's group * weight[c], for the c given.
-template <int G, class T, int... c>
-void add_spread(Vec<T> x, const Vec<T>* weight, Vec<T>& sum, std::integer_sequence<int, c...>) {
-  ((sum += spread<G, c, T>(x, std::make_integer_sequence<int, kLanes<T>>{}) * weight[c]), ...);
+// A load that stays one, into a register. g++ 12 would load what is used by up to four pixels again for each, and keep on the
+// stack what is used for several channels.
+template <class T> Vec<T> load_once(const T* p) { return *reinterpret_cast<const volatile Vec<T>*>(p); }
+
+// Channel c of a pixel in every lane: of each lane's own group of G, or of the one group there is (G = 0).
+template <int G, int c, class T> Vec<T> channel_of(const T* pixel) {
+  if constexpr (G > 0) return spread<G, c, T>(load_once(pixel), std::make_integer_sequence<int, kLanes<T>>{});
+  else return *pixel - Vec<T>{};
+}
+
+// f(0) ... f(n-1), their arguments constants.
+template <int... i, class F> inline __attribute__((always_inline)) void unrolled(std::integer_sequence<int, i...>, F f) {
+  (f(std::integral_constant<int, i>{}), ...);
+}
+template <int n, class F> inline __attribute__((always_inline)) void unrolled(F f) {
+  unrolled(std::make_integer_sequence<int, n>{}, f);
 }
 
 // What a tile of neighbouring output pixels is computed from, and where it goes.
 template <class T> struct LaneTile {
-  int64_t rows;            // of taps inside the image
-  const T* const* line;    // of each: its line in the buffer, at the tile's first tap
-  const T* const* weight;  // of each: its packed weights
-  int64_t S, ins, tap_step, pixel_step;
+  int64_t rows;          // of taps inside the image
+  const T* const* line;  // of each: its line in the buffer
+  int64_t column;        // of the tile's first tap in it
+  const T* weight;       // of the first row
+  int64_t S, ins, tap_step, pixel_step, plane_step;
   T* out;
   int64_t out_step;
   const T* bias;
   bool add;
 };
 
-// `pixels` x `vectors` sums in registers. G: channels of a group that shares its vector with others, 0: one group.
-template <class T, int pixels, int vectors, int G> void lane_tile(const LaneTile<T>& t) {
+// sum[b] += channel c of the pixels at `in` * the weights of `taps` neighbouring taps.
+template <class T, int pixels, int vectors, int G, int c, int taps, int stride>
+inline __attribute__((always_inline)) void add_taps(const T* in, int64_t pixel_step, const T* weight,
+                                                    Vec<T> (&sum)[pixels][vectors]) {
   constexpr int L = kLanes<T>;
+  Vec<T> w[taps][vectors];
+  unrolled<taps * vectors>([&](auto i)
+                               __attribute__((always_inline)) { w[i / vectors][i % vectors] = load_once(weight + i * L); });
+  unrolled<(pixels - 1) * stride + taps>([&](auto j) __attribute__((always_inline)) {
+    const Vec<T> x = channel_of<G, c>(in + j * pixel_step);
+    unrolled<taps * vectors>([&](auto i) __attribute__((always_inline)) {
+      constexpr int from = j - i / vectors, b = from / stride;
+      if constexpr (from >= 0 && from % stride == 0 && b < pixels) sum[b][i % vectors] += x * w[i / vectors][i % vectors];
+    });
+  });
+}
+
+// `pixels` x `vectors` sums in registers. G: channels of a group that shares its vector with others, 0: one group.
+// taps > 1 are joint (joint_taps) and `stride` apart; else pixel_step says how far the pixels are apart.
+template <class T, int pixels, int vectors, int G, int taps, int stride> void lane_tile(const LaneTile<T>& t) {
+  constexpr int L = kLanes<T>, size = taps * vectors * L;
   Vec<T> sum[pixels][vectors] = {};
+  unrolled<pixels>([&](auto b) __attribute__((always_inline)) { __builtin_prefetch(t.out + b * t.out_step, 1); });
+  const int64_t step = taps > 1 ? kPixel<T> : t.pixel_step;
+  const T* weight = t.weight;
   for (int64_t r = 0; r < t.rows; r++) {
-    const T *weight = t.weight[r], *in = t.line[r];
-    for (int64_t s = 0; s < t.S; s++, in += t.tap_step) {
+    const T* in = t.line[r] + t.column;
+    for (int64_t s = 0; s < t.S; s += taps, in += taps * t.tap_step) {
       if constexpr (G > 0) {
-        Vec<T> w[G];
-        PYCNN_UNROLL
-        for (int c = 0; c < G; c++) w[c] = load(weight + c * L);
-        PYCNN_UNROLL
-        for (int b = 0; b < pixels; b++)
-          add_spread<G, T>(load(in + b * t.pixel_step), w, sum[b][0], std::make_integer_sequence<int, G>{});
-        weight += G * L;
+        unrolled<G>([&](auto c) __attribute__((always_inline)) {
+          add_taps<T, pixels, vectors, G, c, taps, stride>(in, step, weight + c * size, sum);
+        });
+        weight += G * size;
       } else {
-        for (int64_t c = 0; c < t.ins; c++, weight += vectors * L) {
-          Vec<T> w[vectors];
-          PYCNN_UNROLL
-          for (int v = 0; v < vectors; v++) w[v] = load(weight + v * L);
-          PYCNN_UNROLL
-          for (int b = 0; b < pixels; b++) {
-            const T x = in[b * t.pixel_step + c];
-            PYCNN_UNROLL
-            for (int v = 0; v < vectors; v++) sum[b][v] += x * w[v];
-          }
+        const T* plane = in;
+        for (int64_t c = 0; c < t.ins; c += kLine<T>, plane += t.plane_step) {
+          const int64_t channels = std::min<int64_t>(t.ins - c, kLine<T>);
+          for (int64_t i = 0; i < channels; i++, weight += size)
+            add_taps<T, pixels, vectors, 0, 0, taps, stride>(plane + i, step, weight, sum);
         }
       }
     }
   }
-  PYCNN_UNROLL
-  for (int b = 0; b < pixels; b++) {
+  unrolled<pixels>([&](auto b) __attribute__((always_inline)) {
     T* out = t.out + b * t.out_step;
-    PYCNN_UNROLL
-    for (int v = 0; v < vectors; v++) {
+    unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
       if (t.bias) sum[b][v] += load(t.bias + v * L);
       if (t.add) sum[b][v] += load(out + v * L);
       store(out + v * L, sum[b][v]);
-    }
-  }
+    });
+  });
 }
 
 template <class T> using LaneKernel = void (*)(const LaneTile<T>&);
 
-template <class T, int vectors, int G, int... pixels>
+template <class T, int vectors, int G, int taps, int stride, int... pixels>
 LaneKernel<T> lane_kernel(int64_t count, std::integer_sequence<int, pixels...>) {
-  static constexpr LaneKernel<T> kernels[] = {lane_tile<T, pixels + 1, vectors, G>...};
+  static constexpr LaneKernel<T> kernels[] = {lane_tile<T, pixels + 1, vectors, G, taps, stride>...};
   return kernels[count - 1];
 }
 
-template <class T> LaneKernel<T> lane_kernel(int64_t pixels, int vectors, int64_t G) {
-  const std::make_integer_sequence<int, kLanePixels> one{};
-  if (vectors == 2) return lane_kernel<T, 2, 0>(pixels, std::make_integer_sequence<int, kTileRows>{});
-  if (G == 0) return lane_kernel<T, 1, 0>(pixels, one);
-  if (G == 2) return lane_kernel<T, 1, 2>(pixels, one);
+template <class T, int G> LaneKernel<T> lane_kernel(int64_t pixels, int64_t taps, int64_t stride) {
+  const std::make_integer_sequence<int, kLanePixels> all{};
+  if (taps == 3) return stride == 1 ? lane_kernel<T, 1, G, 3, 1>(pixels, all) : lane_kernel<T, 1, G, 3, 2>(pixels, all);
+  return taps == 2 ? lane_kernel<T, 1, G, 2, 1>(pixels, all) : lane_kernel<T, 1, G, 1, 1>(pixels, all);
+}
+
+template <class T> LaneKernel<T> lane_kernel(int64_t pixels, int vectors, int64_t G, int64_t taps, int64_t stride) {
+  if (vectors == 2) return lane_kernel<T, 2, 0, 1, 1>(pixels, std::make_integer_sequence<int, kTileRows>{});
+  if (G == 0) return lane_kernel<T, 0>(pixels, taps, stride);
+  if (G == 2) return lane_kernel<T, 2>(pixels, taps, stride);
   if constexpr (kLanes<T> > 4)
-    if (G == 4) return lane_kernel<T, 1, 4>(pixels, one);
+    if (G == 4) return lane_kernel<T, 4>(pixels, taps, stride);
   if constexpr (kLanes<T> > 8)
-    if (G == 8) return lane_kernel<T, 1, 8>(pixels, one);
+    if (G == 8) return lane_kernel<T, 8>(pixels, taps, stride);
   return nullptr;
 }
 
-// y = the convolution. `weight` is packed: units of filters, each R, S, ins, lanes. bias: of all filters, or nullptr.
-template <class T>
-void grouped_product(const GroupedShape<T>& g, const T* weight, const T* bias, bool accumulate) {
-  constexpr int L = kLanes<T>;
-  const GroupedAxis &h = g.h, &w = g.w;
-  const bool shared = shares_vectors<T>(g.ins, g.outs);
+// How the channels are shared out: a unit is the filters computed together, a bundle the units whose channels are copied together,
+// a cache line of each pixel or the channels of one group: no two threads write to one cache line.
+template <class T> struct LaneUnits {
+  bool shared;
+  int64_t lanes, own;            // filters of a unit, channels they see
+  int64_t alike, bundle, units;  // units that see the same channels, of a bundle, in all
+  int64_t channels, planes;      // in all; of the buffer
+  LaneUnits(int64_t groups, int64_t ins, int64_t outs, int vectors) : shared(shares_vectors<T>(ins, outs)) {
+    lanes = vectors * kLanes<T>, own = shared ? lanes : ins;
+    alike = shared ? 1 : outs / lanes, bundle = std::max<int64_t>(1, kLine<T> / own) * alike, units = groups * outs / lanes;
+    channels = groups * ins, planes = ceil_div(own, kLine<T>);
+  }
+  int64_t bundles() const { return ceil_div(units, bundle); }
+  int64_t channel(int64_t unit) const { return unit / alike * own; }  // its first
+  int64_t bundle_channels(int64_t unit) const { return std::min(channels - channel(unit), std::max<int64_t>(own, kLine<T>)); }
+};
+
+// The taps of all parts along one axis: pixel i of the output sees pixels first + stride * i ... last + stride * i at most.
+template <class T> struct Window {
+  int64_t first = INT64_MAX, last = INT64_MIN, pixels = 0;
+  Window(const std::vector<GroupedPart<T>>& parts, GroupedAxis GroupedPart<T>::* axis) {
+    for (const auto& part : parts) {
+      const GroupedAxis& a = part.*axis;
+      pixels = std::max(pixels, a.pixels);
+      if (a.taps > 0) first = std::min(first, -a.pad), last = std::max(last, a.reach() - a.pad);
+    }
+  }
+  int64_t size() const { return last - first + 1; }
+};
+
+// y = the convolution. bias: of all filters, or nullptr.
+template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias, bool accumulate) {
   const int vectors = unit_vectors<T>(g.ins, g.outs);
-  const int64_t lanes = vectors * L, units = g.groups * g.outs / lanes, own = shared ? L : g.ins;
+  const LaneUnits<T> n(g.groups, g.ins, g.outs, vectors);
+  const Window<T> h(g.parts, &GroupedPart<T>::h), w(g.parts, &GroupedPart<T>::w);
+  const int64_t stride_h = g.parts[0].h.stride, stride_w = g.parts[0].w.stride, H = g.parts[0].h.in, W = g.parts[0].w.in;
   const int64_t most = vectors == 2 ? kTileRows : kLanePixels;
   // A band is some lines of one image; a chunk of it as wide as fits into the buffer.
   constexpr int64_t kBand = 8;
-  const int64_t bands = ceil_div(h.pixels, kBand), slots = h.reach() + 1;
-  // Two units whose channels share a cache line are one thread's work: they are copied together, and no two threads write to it.
-  const bool neighbours = (shared || g.outs == lanes) && own * sizeof(T) < 64 && units % 2 == 0;
-  const bool both_fit = 2 * own * slots * ((most - 1) * w.stride + w.reach() + 1) <= kLineBuffer<T>;
-  const int64_t bundle = neighbours && both_fit ? 2 : 1, width = own * bundle, bundles = units / bundle;
-  const int64_t chunk = std::min(w.pixels, std::max(most, (kLineBuffer<T> / (slots * width) - w.reach() - 1) / w.stride + 1));
-  const int64_t columns = (chunk - 1) * w.stride + w.reach() + 1;
+  const int64_t bands = ceil_div(h.pixels, kBand), bundles = n.bundles();
+  const int64_t fitting = kLineBuffer<T> / (h.size() * n.planes * kPixel<T>);  // columns
+  const int64_t chunk = std::min(w.pixels, (fitting - w.size()) / stride_w + 1), columns = (chunk - 1) * stride_w + w.size();
+  double operations = 0;
+  for (const auto& part : g.parts)
+    operations += 2.0 * g.images * part.h.pixels * part.w.pixels * part.h.taps * part.w.taps * g.groups * g.outs * g.ins;
 
-  for_each(g.images * bands * bundles, 2.0 * g.images * h.pixels * w.pixels * g.groups * g.outs * h.taps * w.taps * g.ins,
-           [&](int64_t item) {
-    const int64_t first = item % bundles * bundle, image = item / bundles / bands, band = item / bundles % bands;
-    const int64_t channel = shared ? first * L : first * lanes / g.outs * g.ins, unit_size = h.taps * w.taps * g.ins * lanes;
-    const T* first_weight = weight + first * unit_size;
-    alignas(64) T buffer[kLineBuffer<T> + L];
+  for_each(g.images * bands * bundles, operations, [&](int64_t item) {
+    const int64_t unit = item % bundles * n.bundle, image = item / bundles / bands, band = item / bundles % bands;
+    const int64_t units = std::min(n.units - unit, n.bundle), channel = n.channel(unit), channels = n.bundle_channels(unit);
+    alignas(64) T buffer[kLineBuffer<T>];
+    const auto slot = [&](int64_t line) { return buffer + line % h.size() * n.planes * columns * kPixel<T>; };
     for (int64_t q0 = 0; q0 < w.pixels; q0 += chunk) {
-      const int64_t pixels = std::min(chunk, w.pixels - q0), tiles = ceil_div(pixels, most);
-      const int64_t w0 = q0 * w.stride - w.pad, used = (pixels - 1) * w.stride + w.reach() + 1;
-      int64_t held = -1;  // lines up to this one are in the buffer, line `at` in slot at % slots
+      const int64_t w0 = q0 * stride_w + w.first, used = (std::min(chunk, w.pixels - q0) - 1) * stride_w + w.size();
+      int64_t held = -1;  // lines up to this one are in the buffer
       for (int64_t p = band * kBand; p < std::min(h.pixels, (band + 1) * kBand); p++) {
-        const T *line[kMaxGroupedTaps], *line_weight[kMaxGroupedTaps];
-        int64_t rows = 0;
-        for (int64_t r = 0; r < h.taps; r++) {
-          const int64_t at = p * h.stride - h.pad + r * h.dilation;
-          if (at < 0 || at >= h.in) continue;
-          T* slot = buffer + at % slots * columns * width;
-          if (at > held || h.dilation > 1) {
-            copy_line(g.in_line(image, at) + channel, g.in_pitch, w.in, w0, used, width, slot);
-            held = at;
-          }
-          line[rows] = slot;
-          line_weight[rows++] = first_weight + r * w.taps * g.ins * lanes;
+        const int64_t last = std::min(H - 1, p * stride_h + h.last), next = std::min(H - 1, last + stride_h);
+        for (held = std::max(held, p * stride_h + h.first - 1); held < last;) {
+          const T* in = g.in_line(image, ++held) + channel;
+          T* plane = slot(held);
+          for (int64_t c = 0; c < channels; c += kLine<T>, plane += columns * kPixel<T>)
+            copy_line(in + c, g.in_pitch, W, w0, used, std::min<int64_t>(kLine<T>, channels - c), plane);
         }
-        for (int64_t u = 0; u < bundle; u++) {
-          T* out = g.out_pixel(image, p, q0) + (first + u) * lanes;
-          const T *tile_line[kMaxGroupedTaps], *tile_weight[kMaxGroupedTaps];
-          for (int64_t i = 0; i < rows; i++) tile_weight[i] = line_weight[i] + u * unit_size;
+        for (const auto& part : g.parts) {
+          if (p >= part.h.pixels || q0 >= part.w.pixels) continue;
+          const T* line[kMaxGroupedTaps];
+          int64_t rows = 0, first_row = 0;
+          for (int64_t r = 0; r < part.h.taps; r++) {
+            const int64_t at = p * stride_h - part.h.pad + r * part.h.dilation;
+            if (at < 0) first_row = r + 1;
+            else if (at < H) line[rows++] = slot(at);
+          }
+          const int64_t row_size = part.w.taps * g.ins * n.lanes, pixels = std::min(chunk, part.w.pixels - q0);
+          const int64_t tiles = ceil_div(pixels, most), taps = joint_taps(part.w, vectors);
           for (int64_t t = 0; t < tiles; t++) {
             const int64_t q = t * pixels / tiles, count = (t + 1) * pixels / tiles - q;
-            for (int64_t i = 0; i < rows; i++) tile_line[i] = line[i] + q * w.stride * width + u * own;
-            lane_kernel<T>(count, vectors, shared ? g.outs : 0)(
-                {rows, tile_line, tile_weight, w.taps, g.ins, w.dilation * width, w.stride * width,
-                 out + q * w.step * g.out_pitch, w.step * g.out_pitch, bias ? bias + (first + u) * lanes : nullptr, accumulate});
+            for (int64_t at = held + 1; at <= next && &part == g.parts.data(); at++)  // while the tile is computed
+              prefetch_line(g.in_line(image, at) + channel, g.in_pitch, W, w0 + t * used / tiles, ceil_div(used, tiles),
+                            channels);
+            const auto kernel = lane_kernel<T>(count, vectors, n.shared ? g.outs : 0, taps, stride_w);
+            for (int64_t u = unit; u < unit + units; u++) {
+              const int64_t column = (q * stride_w - part.w.pad - w.first) * kPixel<T> + n.channel(u) - channel;
+              kernel({rows, line, column, part.weight + (u * part.h.taps + first_row) * row_size, part.w.taps, g.ins,
+                      part.w.dilation * kPixel<T>, stride_w * kPixel<T>, columns * kPixel<T>,
+                      g.out_pixel(part, image, p, q0 + q) + u * n.lanes, part.w.step * g.out_pitch,
+                      bias ? bias + u * n.lanes : nullptr, accumulate});
+            }
           }
         }
       }
@@ -216,19 +303,19 @@ void grouped_product(const GroupedShape<T>& g, const T* weight, const T* bias, b
   });
 }
 
-// packed[unit][r][s][c][lane] = filter(lane)[offset(r, s, c)], the lanes of a unit being neighbouring filters.
+// packed[unit][r][s / taps][c][s % taps][lane] = filter(lane)[offset(r, s, c)], the lanes of a unit being neighbouring filters.
 template <class T, class Filter, class Offset>
-void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t ins, T* packed, const Filter& filter,
+void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t taps, int64_t ins, T* packed, const Filter& filter,
                 const Offset& offset) {
   for_each(filters / lanes, 8.0 * filters * R * S * ins, [&](int64_t unit) {
     T* out = packed + unit * R * S * ins * lanes;
     const T* from[2 * kLanes<T>];
     for (int64_t i = 0; i < lanes; i++) from[i] = filter(unit * lanes + i);
     for (int64_t r = 0; r < R; r++) {
-      for (int64_t s = 0; s < S; s++) {
-        for (int64_t c = 0; c < ins; c++, out += lanes) {
-          const int64_t at = offset(r, s, c);
-          for (int64_t i = 0; i < lanes; i++) out[i] = from[i][at];
+      for (int64_t s = 0; s < S; s += taps) {
+        for (int64_t i = 0; i < ins * taps; i++, out += lanes) {
+          const int64_t at = offset(r, s + i % taps, i / taps);
+          for (int64_t k = 0; k < lanes; k++) out[k] = from[k][at];
         }
       }
     }
@@ -238,16 +325,15 @@ void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t in
 template <class T>
 void grouped_forward(const ConvShape& sh, Array x, Array weight, Array bias, Array y, T* packed) {
   const int64_t C = sh.group_C(), K = sh.group_K();
-  const T* w = weight.as<const T>();
-  pack_lanes(sh.K, unit_vectors<T>(C, K) * kLanes<T>, sh.R, sh.S, C, packed, [&](int64_t k) { return w + k * sh.gemm_k(); },
-             [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
-  GroupedShape<T> g;
-  g.images = sh.N, g.groups = sh.groups, g.ins = C, g.outs = K;
-  g.h = {sh.R, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.P, sh.P, 0, 1};
-  g.w = {sh.S, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.Q, sh.Q, 0, 1};
-  g.in = x.as<const T>(), g.in_pitch = x.pitch;
-  g.out = y.as<T>(), g.out_pitch = y.pitch;
-  grouped_product(g, packed, bias.as<const T>(), sh.accumulate != 0);
+  const int vectors = unit_vectors<T>(C, K);
+  const GroupedAxis h{sh.R, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.P, sh.P, 0, 1};
+  const GroupedAxis w{sh.S, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.Q, sh.Q, 0, 1};
+  const T* filters = weight.as<const T>();
+  pack_lanes(sh.K, vectors * kLanes<T>, sh.R, sh.S, joint_taps(w, vectors), C, packed, [&](int64_t k) {
+    return filters + k * sh.gemm_k();
+  }, [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
+  grouped_product<T>({sh.N, sh.groups, C, K, x.as<const T>(), x.pitch, y.as<T>(), y.pitch, {{h, w, packed}}}, bias.as<const T>(),
+                     sh.accumulate != 0);
 }
 
 // ---- backward_data ---------------------------------------------------------------------------------------------
@@ -273,25 +359,24 @@ template <class T> bool backward_data_runs_in_lanes(const ConvShape& sh) {
   return plain && runs_in_lanes<T>(sh, sh.group_K(), sh.group_C());
 }
 
-// dx: one product for each class of pixels modulo the stride.
+// dx: a part for each class of pixels modulo the stride.
 template <class T>
 void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array bias, Array dx, T* packed) {
   const int64_t C = sh.group_C(), K = sh.group_K();
+  const int vectors = unit_vectors<T>(K, C);
   const T* filters = weight.as<const T>();
+  GroupedShape<T> g{sh.N, sh.groups, K, C, dy.as<const T>(), dy.pitch, dx.as<T>(), dx.pitch, {}};
   for (int64_t part = 0; part < sh.stride_h * sh.stride_w; part++) {
     const LaneClass h(part / sh.stride_w, sh.stride_h, sh.pad_h, sh.dilation_h, sh.P, sh.H, sh.R);
     const LaneClass w(part % sh.stride_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.Q, sh.W, sh.S);
     if (h.pixels == 0 || w.pixels == 0) continue;
-    pack_lanes(sh.C, unit_vectors<T>(K, C) * kLanes<T>, h.taps, w.taps, K, packed, [&](int64_t c) {
+    pack_lanes(sh.C, vectors * kLanes<T>, h.taps, w.taps, joint_taps(w, vectors), K, packed, [&](int64_t c) {
       return filters + c / C * K * sh.gemm_k() + c % C;
     }, [&](int64_t r, int64_t s, int64_t k) { return ((k * sh.R + h.last - r * h.step) * sh.S + w.last - s * w.step) * C; });
-    GroupedShape<T> g;
-    g.images = sh.N, g.groups = sh.groups, g.ins = K, g.outs = C;
-    g.h = h, g.w = w;
-    g.in = dy.as<const T>(), g.in_pitch = dy.pitch;
-    g.out = dx.as<T>(), g.out_pitch = dx.pitch;
-    grouped_product<T>(g, packed, bias.as<const T>(), sh.accumulate != 0);
+    g.parts.push_back({h, w, packed});
+    packed += sh.C * h.taps * w.taps * K;
   }
+  if (!g.parts.empty()) grouped_product<T>(g, bias.as<const T>(), sh.accumulate != 0);
 }
 
 }  // namespace pycnn::host
