@@ -9,11 +9,9 @@
 
 namespace pycnn::host {
 
-inline constexpr int kLanePixels = kTileRows + 4;                // pixels of a tile of one vector of filters
+inline constexpr int kLanePixels = std::min(kTileRows + 4, 12);  // pixels of a tile of one vector of filters
 inline constexpr int kMaxGroupedTaps = 16;                       // along one axis
-template <class T> inline constexpr int kLine = 64 / sizeof(T);  // channels of a pixel that one plane of the buffer holds
-template <class T> inline constexpr int kPixel =
-    kLine<T> + kLanes<T>;  // from pixel to pixel there: neighbours use other banks of L1
+template <class T> inline constexpr int kLine = 64 / sizeof(T);  // channels that share a cache line
 template <class T> inline constexpr int kLineBuffer = 32768 / sizeof(T);
 
 // One axis of the images and filters.
@@ -55,11 +53,12 @@ template <class T> bool shares_vectors(int64_t ins, int64_t outs) {
 
 // Whether a pass from groups of `ins` to groups of `outs` channels runs as above; wider ones are better off as matrix products.
 template <class T> bool runs_in_lanes(const ConvShape& sh, int64_t ins, int64_t outs) {
-  const bool fits = sh.R <= kMaxGroupedTaps && ((sh.R - 1) * sh.dilation_h + 1) * ceil_div(ins, kLine<T>) * kPixel<T> *
-                                                       ((kLanePixels - 1) * sh.stride_w + (sh.S - 1) * sh.dilation_w + 1) <=
-                                                   kLineBuffer<T>;
-  if (sh.groups < 2 || sh.groups * outs % kLanes<T> || !fits) return false;
-  return shares_vectors<T>(ins, outs) || (outs % kLanes<T> == 0 && outs <= 32 && ins % 8 == 0 && ins <= 64);
+  constexpr int L = kLanes<T>;
+  const int64_t lines = (sh.R - 1) * sh.dilation_h + 1,
+                columns = (kLanePixels - 1) * sh.stride_w + (sh.S - 1) * sh.dilation_w + 1;
+  const bool fits = sh.R <= kMaxGroupedTaps && lines * columns * std::max<int64_t>(ins, kLine<T>) <= kLineBuffer<T>;
+  if (sh.groups < 2 || sh.groups * outs % L || !fits) return false;
+  return shares_vectors<T>(ins, outs) || (outs % L == 0 && outs <= 32 && ins % L == 0 && ins % 8 == 0 && ins <= 64);
 }
 
 // Vectors of filters that are computed together.
@@ -68,22 +67,35 @@ template <class T> int unit_vectors(int64_t ins, int64_t outs) {
 }
 
 // Neighbouring taps whose pixels are loaded once for all of them. Two vectors of filters share a pixel already.
-inline int joint_taps(const GroupedAxis& w, int vectors) {
-  const bool joint = vectors == 1 && w.dilation == 1 && ((w.taps == 3 && w.stride <= 2) || (w.taps == 2 && w.stride == 1));
-  return joint ? int(w.taps) : 1;
+inline int joint_taps(const GroupedAxis& w, int vectors, bool shared) {
+  if (vectors > 1 || w.dilation > 1) return 1;
+  if (w.taps == 3 && w.stride == 1) return 3;
+  return !shared && ((w.taps == 3 && w.stride == 2) || (w.taps == 2 && w.stride == 1)) ? int(w.taps) : 1;
 }
 
-// Pixels w, w+1, ... of a line, `channels` <= kLine of each; outside the image they are zero.
-template <class T>
-void copy_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixels, int64_t channels, T* out) {
-  const int64_t low = std::clamp<int64_t>(-w, 0, pixels), high = std::clamp<int64_t>(W - w, low, pixels);
-  std::fill_n(out, low * kPixel<T>, T(0));
-  if (low < high) {
-    const T* first = in + (w + low) * in_pitch;
-    copy_rows(first, in_pitch, high - low, channels, out + low * kPixel<T>, kPixel<T>,
-              end_of(first, high - low, in_pitch, channels));
+// Lines are copied to planes: one for each vector of channels, its pixels side by side. Where pixels were a cache line apart,
+// they would share a bank of L1, and one could be loaded in a cycle.
+template <class T, int planes> void copy_pixels(const T* in, int64_t in_pitch, int64_t pixels, T* out, int64_t plane) {
+  for (int64_t i = 0; i < pixels; i++, in += in_pitch, out += kLanes<T>) {
+    PYCNN_UNROLL
+    for (int v = 0; v < planes; v++) store(out + v * plane, load(in + v * kLanes<T>));
   }
-  std::fill_n(out + high * kPixel<T>, (pixels - high) * kPixel<T>, T(0));
+}
+
+// Pixels w, w+1, ... of a line, `channels` of each, whole vectors; outside the image they are zero. From plane to plane: `plane`.
+template <class T>
+void copy_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixels, int64_t channels, T* out, int64_t plane) {
+  constexpr int L = kLanes<T>, together = kLine<T> / L;
+  const int64_t low = std::clamp<int64_t>(-w, 0, pixels), high = std::clamp<int64_t>(W - w, low, pixels);
+  for (int64_t v = 0; v < channels / L; v++) {
+    std::fill_n(out + v * plane, low * L, T(0));
+    std::fill_n(out + v * plane + high * L, (pixels - high) * L, T(0));
+  }
+  in += (w + low) * in_pitch, out += low * L;
+  int64_t v = 0;
+  for (; v + together <= channels / L; v += together)
+    copy_pixels<T, together>(in + v * L, in_pitch, high - low, out + v * plane, plane);
+  for (; v < channels / L; v++) copy_pixels<T, 1>(in + v * L, in_pitch, high - low, out + v * plane, plane);
 }
 
 // Asks for what copy_line will read.
@@ -150,12 +162,12 @@ inline __attribute__((always_inline)) void add_taps(const T* in, int64_t pixel_s
 }
 
 // `pixels` x `vectors` sums in registers. G: channels of a group that shares its vector with others, 0: one group.
-// taps > 1 are joint (joint_taps) and `stride` apart; else pixel_step says how far the pixels are apart.
+// taps > 1 are joint (joint_taps), the pixels of the tile `stride` apart; else they are pixel_step apart.
 template <class T, int pixels, int vectors, int G, int taps, int stride> void lane_tile(const LaneTile<T>& t) {
   constexpr int L = kLanes<T>, size = taps * vectors * L;
   Vec<T> sum[pixels][vectors] = {};
   unrolled<pixels>([&](auto b) __attribute__((always_inline)) { __builtin_prefetch(t.out + b * t.out_step, 1); });
-  const int64_t step = taps > 1 ? kPixel<T> : t.pixel_step;
+  const int64_t step = taps > 1 ? L : t.pixel_step;
   const T* weight = t.weight;
   for (int64_t r = 0; r < t.rows; r++) {
     const T* in = t.line[r] + t.column;
@@ -167,21 +179,23 @@ template <class T, int pixels, int vectors, int G, int taps, int stride> void la
         weight += G * size;
       } else {
         const T* plane = in;
-        for (int64_t c = 0; c < t.ins; c += kLine<T>, plane += t.plane_step) {
-          const int64_t channels = std::min<int64_t>(t.ins - c, kLine<T>);
-          for (int64_t i = 0; i < channels; i++, weight += size)
+        for (int64_t c = 0; c < t.ins; c += L, plane += t.plane_step)
+          for (int i = 0; i < L; i++, weight += size)
             add_taps<T, pixels, vectors, 0, 0, taps, stride>(plane + i, step, weight, sum);
-        }
       }
     }
   }
-  unrolled<pixels>([&](auto b) __attribute__((always_inline)) {
-    T* out = t.out + b * t.out_step;
-    unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
-      if (t.bias) sum[b][v] += load(t.bias + v * L);
-      if (t.add) sum[b][v] += load(out + v * L);
-      store(out + v * L, sum[b][v]);
+  if (t.bias) {
+    unrolled<pixels * vectors>(
+        [&](auto i) __attribute__((always_inline)) { sum[i / vectors][i % vectors] += load(t.bias + i % vectors * L); });
+  }
+  if (t.add) {
+    unrolled<pixels * vectors>([&](auto i) __attribute__((always_inline)) {
+      sum[i / vectors][i % vectors] += load(t.out + i / vectors * t.out_step + i % vectors * L);
     });
+  }
+  unrolled<pixels * vectors>([&](auto i) __attribute__((always_inline)) {
+    store(t.out + i / vectors * t.out_step + i % vectors * L, sum[i / vectors][i % vectors]);
   });
 }
 
@@ -195,8 +209,12 @@ LaneKernel<T> lane_kernel(int64_t count, std::integer_sequence<int, pixels...>) 
 
 template <class T, int G> LaneKernel<T> lane_kernel(int64_t pixels, int64_t taps, int64_t stride) {
   const std::make_integer_sequence<int, kLanePixels> all{};
-  if (taps == 3) return stride == 1 ? lane_kernel<T, 1, G, 3, 1>(pixels, all) : lane_kernel<T, 1, G, 3, 2>(pixels, all);
-  return taps == 2 ? lane_kernel<T, 1, G, 2, 1>(pixels, all) : lane_kernel<T, 1, G, 1, 1>(pixels, all);
+  if (taps == 3 && stride == 1) return lane_kernel<T, 1, G, 3, 1>(pixels, all);
+  if constexpr (G == 0) {
+    if (taps == 3) return lane_kernel<T, 1, G, 3, 2>(pixels, all);
+    if (taps == 2) return lane_kernel<T, 1, G, 2, 1>(pixels, all);
+  }
+  return lane_kernel<T, 1, G, 1, 1>(pixels, all);
 }
 
 template <class T> LaneKernel<T> lane_kernel(int64_t pixels, int vectors, int64_t G, int64_t taps, int64_t stride) {
@@ -216,11 +234,11 @@ template <class T> struct LaneUnits {
   bool shared;
   int64_t lanes, own;            // filters of a unit, channels they see
   int64_t alike, bundle, units;  // units that see the same channels, of a bundle, in all
-  int64_t channels, planes;      // in all; of the buffer
+  int64_t channels, planes;      // in all; vectors of them in a bundle
   LaneUnits(int64_t groups, int64_t ins, int64_t outs, int vectors) : shared(shares_vectors<T>(ins, outs)) {
     lanes = vectors * kLanes<T>, own = shared ? lanes : ins;
     alike = shared ? 1 : outs / lanes, bundle = std::max<int64_t>(1, kLine<T> / own) * alike, units = groups * outs / lanes;
-    channels = groups * ins, planes = ceil_div(own, kLine<T>);
+    channels = groups * ins, planes = std::max<int64_t>(own, kLine<T>) / kLanes<T>;
   }
   int64_t bundles() const { return ceil_div(units, bundle); }
   int64_t channel(int64_t unit) const { return unit / alike * own; }  // its first
@@ -242,6 +260,7 @@ template <class T> struct Window {
 
 // y = the convolution. bias: of all filters, or nullptr.
 template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias, bool accumulate) {
+  constexpr int L = kLanes<T>;
   const int vectors = unit_vectors<T>(g.ins, g.outs);
   const LaneUnits<T> n(g.groups, g.ins, g.outs, vectors);
   const Window<T> h(g.parts, &GroupedPart<T>::h), w(g.parts, &GroupedPart<T>::w);
@@ -250,8 +269,9 @@ template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias,
   // A band is some lines of one image; a chunk of it as wide as fits into the buffer.
   constexpr int64_t kBand = 8;
   const int64_t bands = ceil_div(h.pixels, kBand), bundles = n.bundles();
-  const int64_t fitting = kLineBuffer<T> / (h.size() * n.planes * kPixel<T>);  // columns
+  const int64_t fitting = kLineBuffer<T> / (h.size() * n.planes * L);  // columns
   const int64_t chunk = std::min(w.pixels, (fitting - w.size()) / stride_w + 1), columns = (chunk - 1) * stride_w + w.size();
+  const int64_t plane = columns * L;
   double operations = 0;
   for (const auto& part : g.parts)
     operations += 2.0 * g.images * part.h.pixels * part.w.pixels * part.h.taps * part.w.taps * g.groups * g.outs * g.ins;
@@ -260,7 +280,7 @@ template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias,
     const int64_t unit = item % bundles * n.bundle, image = item / bundles / bands, band = item / bundles % bands;
     const int64_t units = std::min(n.units - unit, n.bundle), channel = n.channel(unit), channels = n.bundle_channels(unit);
     alignas(64) T buffer[kLineBuffer<T>];
-    const auto slot = [&](int64_t line) { return buffer + line % h.size() * n.planes * columns * kPixel<T>; };
+    const auto slot = [&](int64_t line) { return buffer + line % h.size() * n.planes * plane; };
     for (int64_t q0 = 0; q0 < w.pixels; q0 += chunk) {
       const int64_t w0 = q0 * stride_w + w.first, used = (std::min(chunk, w.pixels - q0) - 1) * stride_w + w.size();
       int64_t held = -1;  // lines up to this one are in the buffer
@@ -268,9 +288,7 @@ template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias,
         const int64_t last = std::min(H - 1, p * stride_h + h.last), next = std::min(H - 1, last + stride_h);
         for (held = std::max(held, p * stride_h + h.first - 1); held < last;) {
           const T* in = g.in_line(image, ++held) + channel;
-          T* plane = slot(held);
-          for (int64_t c = 0; c < channels; c += kLine<T>, plane += columns * kPixel<T>)
-            copy_line(in + c, g.in_pitch, W, w0, used, std::min<int64_t>(kLine<T>, channels - c), plane);
+          copy_line(in, g.in_pitch, W, w0, used, channels, slot(held), plane);
         }
         for (const auto& part : g.parts) {
           if (p >= part.h.pixels || q0 >= part.w.pixels) continue;
@@ -282,7 +300,7 @@ template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias,
             else if (at < H) line[rows++] = slot(at);
           }
           const int64_t row_size = part.w.taps * g.ins * n.lanes, pixels = std::min(chunk, part.w.pixels - q0);
-          const int64_t tiles = ceil_div(pixels, most), taps = joint_taps(part.w, vectors);
+          const int64_t tiles = ceil_div(pixels, most), taps = joint_taps(part.w, vectors, n.shared);
           for (int64_t t = 0; t < tiles; t++) {
             const int64_t q = t * pixels / tiles, count = (t + 1) * pixels / tiles - q;
             for (int64_t at = held + 1; at <= next && &part == g.parts.data(); at++)  // while the tile is computed
@@ -290,11 +308,10 @@ template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias,
                             channels);
             const auto kernel = lane_kernel<T>(count, vectors, n.shared ? g.outs : 0, taps, stride_w);
             for (int64_t u = unit; u < unit + units; u++) {
-              const int64_t column = (q * stride_w - part.w.pad - w.first) * kPixel<T> + n.channel(u) - channel;
+              const int64_t column = (q * stride_w - part.w.pad - w.first) * L + (n.channel(u) - channel) / L * plane;
               kernel({rows, line, column, part.weight + (u * part.h.taps + first_row) * row_size, part.w.taps, g.ins,
-                      part.w.dilation * kPixel<T>, stride_w * kPixel<T>, columns * kPixel<T>,
-                      g.out_pixel(part, image, p, q0 + q) + u * n.lanes, part.w.step * g.out_pitch,
-                      bias ? bias + u * n.lanes : nullptr, accumulate});
+                      part.w.dilation * L, stride_w * L, plane, g.out_pixel(part, image, p, q0 + q) + u * n.lanes,
+                      part.w.step * g.out_pitch, bias ? bias + u * n.lanes : nullptr, accumulate});
             }
           }
         }
@@ -304,18 +321,26 @@ template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias,
 }
 
 // packed[unit][r][s / taps][c][s % taps][lane] = filter(lane)[offset(r, s, c)], the lanes of a unit being neighbouring filters.
-template <class T, class Filter, class Offset>
-void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t taps, int64_t ins, T* packed, const Filter& filter,
-                const Offset& offset) {
-  for_each(filters / lanes, 8.0 * filters * R * S * ins, [&](int64_t unit) {
-    T* out = packed + unit * R * S * ins * lanes;
-    const T* from[2 * kLanes<T>];
-    for (int64_t i = 0; i < lanes; i++) from[i] = filter(unit * lanes + i);
+// direction: whether the terms c of a filter are contiguous (across), or its lanes (along), unless groups share a vector.
+template <class T, Source direction, class Filter, class Offset>
+void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t taps, int64_t ins, bool shared, T* packed,
+                const Filter& filter, const Offset& offset) {
+  constexpr int L = kLanes<T>;
+  const int64_t step = taps * lanes;  // from channel to channel
+  for_each(filters / L, 8.0 * filters * R * S * ins, [&](int64_t i) {
+    const int64_t first = i * L, unit = first / lanes;
     for (int64_t r = 0; r < R; r++) {
-      for (int64_t s = 0; s < S; s += taps) {
-        for (int64_t i = 0; i < ins * taps; i++, out += lanes) {
-          const int64_t at = offset(r, s + i % taps, i / taps);
-          for (int64_t k = 0; k < lanes; k++) out[k] = from[k][at];
+      for (int64_t s = 0; s < S; s++) {
+        T* out = packed + ((unit * R + r) * S + s - s % taps) * ins * lanes + s % taps * lanes + first % lanes;
+        if (shared) {
+          for (int64_t c = 0; c < ins; c++)
+            for (int64_t k = 0; k < L; k++) out[c * step + k] = filter(first + k)[offset(r, s, c)];
+        } else if (direction == Source::along) {
+          for (int64_t c = 0; c < ins; c++) store(out + c * step, load(filter(first) + offset(r, s, c)));
+        } else {
+          for (int64_t c = 0; c < ins; c += L)
+            transpose(filter(first) + offset(r, s, c), filter(first + 1) - filter(first), out + c * step, step,
+                      std::make_integer_sequence<int, L>{});
         }
       }
     }
@@ -326,12 +351,13 @@ template <class T>
 void grouped_forward(const ConvShape& sh, Array x, Array weight, Array bias, Array y, T* packed) {
   const int64_t C = sh.group_C(), K = sh.group_K();
   const int vectors = unit_vectors<T>(C, K);
+  const bool shared = shares_vectors<T>(C, K);
   const GroupedAxis h{sh.R, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.P, sh.P, 0, 1};
   const GroupedAxis w{sh.S, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.Q, sh.Q, 0, 1};
   const T* filters = weight.as<const T>();
-  pack_lanes(sh.K, vectors * kLanes<T>, sh.R, sh.S, joint_taps(w, vectors), C, packed, [&](int64_t k) {
-    return filters + k * sh.gemm_k();
-  }, [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
+  pack_lanes<T, Source::across>(sh.K, vectors * kLanes<T>, sh.R, sh.S, joint_taps(w, vectors, shared), C, shared, packed,
+                                [&](int64_t k) { return filters + k * sh.gemm_k(); },
+                                [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
   grouped_product<T>({sh.N, sh.groups, C, K, x.as<const T>(), x.pitch, y.as<T>(), y.pitch, {{h, w, packed}}}, bias.as<const T>(),
                      sh.accumulate != 0);
 }
@@ -364,13 +390,15 @@ template <class T>
 void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array bias, Array dx, T* packed) {
   const int64_t C = sh.group_C(), K = sh.group_K();
   const int vectors = unit_vectors<T>(K, C);
+  const bool shared = shares_vectors<T>(K, C);
   const T* filters = weight.as<const T>();
   GroupedShape<T> g{sh.N, sh.groups, K, C, dy.as<const T>(), dy.pitch, dx.as<T>(), dx.pitch, {}};
   for (int64_t part = 0; part < sh.stride_h * sh.stride_w; part++) {
     const LaneClass h(part / sh.stride_w, sh.stride_h, sh.pad_h, sh.dilation_h, sh.P, sh.H, sh.R);
     const LaneClass w(part % sh.stride_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.Q, sh.W, sh.S);
     if (h.pixels == 0 || w.pixels == 0) continue;
-    pack_lanes(sh.C, vectors * kLanes<T>, h.taps, w.taps, joint_taps(w, vectors), K, packed, [&](int64_t c) {
+    pack_lanes<T, Source::along>(sh.C, vectors * kLanes<T>, h.taps, w.taps, joint_taps(w, vectors, shared), K, shared, packed,
+                                 [&](int64_t c) {
       return filters + c / C * K * sh.gemm_k() + c % C;
     }, [&](int64_t r, int64_t s, int64_t k) { return ((k * sh.R + h.last - r * h.step) * sh.S + w.last - s * w.step) * C; });
     g.parts.push_back({h, w, packed});
