@@ -2,6 +2,7 @@
 // of several groups, each of which then needs the c-th channel of its own group (one shuffle of a vector of channels), or a
 // part of one wide group, which needs the c-th channel in all lanes. No column matrix; all groups run in one parallel loop.
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "conv_shape.h"
@@ -12,7 +13,7 @@ namespace pycnn::host {
 inline constexpr int kLanePixels = std::min(kTileRows + 4, 12);  // pixels of a tile of one vector of filters
 inline constexpr int kMaxGroupedTaps = 16;                       // along one axis
 template <class T> inline constexpr int kLine = 64 / sizeof(T);  // channels that share a cache line
-template <class T> inline constexpr int kLineBuffer = 32768 / sizeof(T);
+template <class T> inline constexpr int kLineBuffer = 65536 / sizeof(T);
 
 // One axis of the images and filters.
 struct GroupedAxis {
@@ -27,7 +28,9 @@ struct GroupedAxis {
 // Output pixels that see the same taps: all of them, or one class of a strided backward pass.
 template <class T> struct GroupedPart {
   GroupedAxis h, w;
-  const T* weight;  // packed: units of filters, then as pack_lanes says
+  T* weight;          // packed: units of filters, then as pack_unit says
+  int64_t unit_size;  // of a unit's weights
+  std::function<void(int64_t unit, T* out)> pack;
 };
 
 // A convolution of `images` images, its filters' lanes being channels of `out`.
@@ -96,12 +99,6 @@ void copy_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixe
   for (; v + together <= channels / L; v += together)
     copy_pixels<T, together>(in + v * L, in_pitch, high - low, out + v * plane, plane);
   for (; v < channels / L; v++) copy_pixels<T, 1>(in + v * L, in_pitch, high - low, out + v * plane, plane);
-}
-
-// Asks for what copy_line will read.
-template <class T> void prefetch_line(const T* in, int64_t in_pitch, int64_t W, int64_t w, int64_t pixels, int64_t channels) {
-  for (int64_t i = std::max<int64_t>(0, w); i < std::min(W, w + pixels); i++)
-    for (int64_t c = 0; c < channels; c += kLine<T>) __builtin_prefetch(in + i * in_pitch + c, 0, 2);
 }
 
 // Lane i of the result is the c-th channel of the group of lane i.
@@ -228,21 +225,21 @@ template <class T> LaneKernel<T> lane_kernel(int64_t pixels, int vectors, int64_
   return nullptr;
 }
 
-// How the channels are shared out: a unit is the filters computed together, a bundle the units whose channels are copied together,
-// a cache line of each pixel or the channels of one group: no two threads write to one cache line.
+// How the channels are shared out. A unit is the filters that are computed together, a bundle the units whose channels are copied
+// together, at least a cache line of each pixel: no two threads write to one.
 template <class T> struct LaneUnits {
   bool shared;
   int64_t lanes, own;            // filters of a unit, channels they see
   int64_t alike, bundle, units;  // units that see the same channels, of a bundle, in all
-  int64_t channels, planes;      // in all; vectors of them in a bundle
-  LaneUnits(int64_t groups, int64_t ins, int64_t outs, int vectors) : shared(shares_vectors<T>(ins, outs)) {
-    lanes = vectors * kLanes<T>, own = shared ? lanes : ins;
-    alike = shared ? 1 : outs / lanes, bundle = std::max<int64_t>(1, kLine<T> / own) * alike, units = groups * outs / lanes;
-    channels = groups * ins, planes = std::max<int64_t>(own, kLine<T>) / kLanes<T>;
+  LaneUnits(int64_t groups, int64_t ins, int64_t outs, int vectors, int64_t least = 1) : shared(shares_vectors<T>(ins, outs)) {
+    lanes = vectors * kLanes<T>, own = shared ? lanes : ins, units = groups * outs / lanes;
+    alike = shared ? 1 : outs / lanes, bundle = round_up(std::max(least, kLine<T> / own * alike), alike);
   }
   int64_t bundles() const { return ceil_div(units, bundle); }
+  int64_t end(int64_t unit) const { return std::min(units, unit + bundle); }
   int64_t channel(int64_t unit) const { return unit / alike * own; }  // its first
-  int64_t bundle_channels(int64_t unit) const { return std::min(channels - channel(unit), std::max<int64_t>(own, kLine<T>)); }
+  int64_t channels(int64_t unit) const { return channel(end(unit) - 1) + own - channel(unit); }
+  int64_t planes() const { return bundle / alike * own / kLanes<T>; }  // vectors of channels of a bundle
 };
 
 // The taps of all parts along one axis: pixel i of the output sees pixels first + stride * i ... last + stride * i at most.
@@ -262,89 +259,108 @@ template <class T> struct Window {
 template <class T> void grouped_product(const GroupedShape<T>& g, const T* bias, bool accumulate) {
   constexpr int L = kLanes<T>;
   const int vectors = unit_vectors<T>(g.ins, g.outs);
-  const LaneUnits<T> n(g.groups, g.ins, g.outs, vectors);
+  int64_t most_taps = 0;
+  double operations = 0;
+  for (const auto& part : g.parts) {
+    most_taps = std::max(most_taps, part.h.taps * part.w.taps);
+    operations += 2.0 * g.images * part.h.pixels * part.w.pixels * part.h.taps * part.w.taps * g.groups * g.outs * g.ins;
+  }
   const Window<T> h(g.parts, &GroupedPart<T>::h), w(g.parts, &GroupedPart<T>::w);
   const int64_t stride_h = g.parts[0].h.stride, stride_w = g.parts[0].w.stride, H = g.parts[0].h.in, W = g.parts[0].w.in;
   const int64_t most = vectors == 2 ? kTileRows : kLanePixels;
-  // A band is some lines of one image; a chunk of it as wide as fits into the buffer.
-  constexpr int64_t kBand = 8;
-  const int64_t bands = ceil_div(h.pixels, kBand), bundles = n.bundles();
-  const int64_t fitting = kLineBuffer<T> / (h.size() * n.planes * L);  // columns
+  // Units that share a cache line of the output are computed side by side, those of two lines where every other pixel of it is
+  // written, if weights and pixels leave them room. A unit is done with all lines of a band before the next one, its weights in L1.
+  const int64_t weights = most_taps * g.ins * vectors * L * sizeof(T), line = std::max<int64_t>(1, kLine<T> / (vectors * L));
+  int64_t beside = g.parts.size() > 1 && 2 * line * weights <= 16384 ? 2 * line : line;
+  const auto units_of = [&] { return LaneUnits<T>(g.groups, g.ins, g.outs, vectors, beside); };
+  while (beside > 1 && h.size() * ((most - 1) * stride_w + w.size()) * units_of().planes() * L > kLineBuffer<T>) beside /= 2;
+  const LaneUnits<T> n = units_of();
+  // A band is some lines of one image, of which the buffer holds what they see; a chunk of it as wide as fits.
+  const int64_t bundles = n.bundles(), pixel = n.planes() * L, fitting = kLineBuffer<T> / (h.size() * pixel);  // columns
   const int64_t chunk = std::min(w.pixels, (fitting - w.size()) / stride_w + 1), columns = (chunk - 1) * stride_w + w.size();
-  const int64_t plane = columns * L;
-  double operations = 0;
-  for (const auto& part : g.parts)
-    operations += 2.0 * g.images * part.h.pixels * part.w.pixels * part.h.taps * part.w.taps * g.groups * g.outs * g.ins;
+  const int64_t band = std::min<int64_t>(8, (kLineBuffer<T> / (columns * pixel) - h.size()) / stride_h + 1);
+  const int64_t bands = ceil_div(h.pixels, band), plane = columns * L;
 
-  for_each(g.images * bands * bundles, operations, [&](int64_t item) {
-    const int64_t unit = item % bundles * n.bundle, image = item / bundles / bands, band = item / bundles % bands;
-    const int64_t units = std::min(n.units - unit, n.bundle), channel = n.channel(unit), channels = n.bundle_channels(unit);
+  const auto pack = [&](int64_t unit) {
+    for (const auto& part : g.parts) part.pack(unit, part.weight + unit * part.unit_size);
+  };
+  const auto compute = [&](int64_t unit, int64_t image, int64_t p0) {
+    const int64_t unit_end = n.end(unit), p_end = std::min(h.pixels, p0 + band), channel = n.channel(unit);
+    const int64_t first = p0 * stride_h + h.first, last = (p_end - 1) * stride_h + h.last;  // lines of the band
     alignas(64) T buffer[kLineBuffer<T>];
-    const auto slot = [&](int64_t line) { return buffer + line % h.size() * n.planes * plane; };
+    const auto held = [&](int64_t line) { return buffer + (line - first) * n.planes() * plane; };
     for (int64_t q0 = 0; q0 < w.pixels; q0 += chunk) {
       const int64_t w0 = q0 * stride_w + w.first, used = (std::min(chunk, w.pixels - q0) - 1) * stride_w + w.size();
-      int64_t held = -1;  // lines up to this one are in the buffer
-      for (int64_t p = band * kBand; p < std::min(h.pixels, (band + 1) * kBand); p++) {
-        const int64_t last = std::min(H - 1, p * stride_h + h.last), next = std::min(H - 1, last + stride_h);
-        for (held = std::max(held, p * stride_h + h.first - 1); held < last;) {
-          const T* in = g.in_line(image, ++held) + channel;
-          copy_line(in, g.in_pitch, W, w0, used, channels, slot(held), plane);
-        }
-        for (const auto& part : g.parts) {
-          if (p >= part.h.pixels || q0 >= part.w.pixels) continue;
-          const T* line[kMaxGroupedTaps];
-          int64_t rows = 0, first_row = 0;
-          for (int64_t r = 0; r < part.h.taps; r++) {
-            const int64_t at = p * stride_h - part.h.pad + r * part.h.dilation;
-            if (at < 0) first_row = r + 1;
-            else if (at < H) line[rows++] = slot(at);
-          }
-          const int64_t row_size = part.w.taps * g.ins * n.lanes, pixels = std::min(chunk, part.w.pixels - q0);
-          const int64_t tiles = ceil_div(pixels, most), taps = joint_taps(part.w, vectors, n.shared);
-          for (int64_t t = 0; t < tiles; t++) {
-            const int64_t q = t * pixels / tiles, count = (t + 1) * pixels / tiles - q;
-            for (int64_t at = held + 1; at <= next && &part == g.parts.data(); at++)  // while the tile is computed
-              prefetch_line(g.in_line(image, at) + channel, g.in_pitch, W, w0 + t * used / tiles, ceil_div(used, tiles),
-                            channels);
-            const auto kernel = lane_kernel<T>(count, vectors, n.shared ? g.outs : 0, taps, stride_w);
-            for (int64_t u = unit; u < unit + units; u++) {
-              const int64_t column = (q * stride_w - part.w.pad - w.first) * L + (n.channel(u) - channel) / L * plane;
-              kernel({rows, line, column, part.weight + (u * part.h.taps + first_row) * row_size, part.w.taps, g.ins,
-                      part.w.dilation * L, stride_w * L, plane, g.out_pixel(part, image, p, q0 + q) + u * n.lanes,
-                      part.w.step * g.out_pitch, bias ? bias + u * n.lanes : nullptr, accumulate});
+      for (int64_t line = std::max<int64_t>(0, first); line <= std::min(H - 1, last); line++)
+        copy_line(g.in_line(image, line) + channel, g.in_pitch, W, w0, used, n.channels(unit), held(line), plane);
+      for (int64_t side = unit; side < unit_end; side += beside) {
+        for (int64_t p = p0; p < p_end; p++) {
+          for (const auto& part : g.parts) {
+            if (p >= part.h.pixels || q0 >= part.w.pixels) continue;
+            const T* line[kMaxGroupedTaps];
+            int64_t rows = 0, first_row = 0;
+            for (int64_t r = 0; r < part.h.taps; r++) {
+              const int64_t at = p * stride_h - part.h.pad + r * part.h.dilation;
+              if (at < 0) first_row = r + 1;
+              else if (at < H) line[rows++] = held(at);
+            }
+            const int64_t row_size = part.w.taps * g.ins * n.lanes, pixels = std::min(chunk, part.w.pixels - q0);
+            const int64_t tiles = ceil_div(pixels, most), taps = joint_taps(part.w, vectors, n.shared);
+            for (int64_t t = 0; t < tiles; t++) {
+              const int64_t q = t * pixels / tiles, count = (t + 1) * pixels / tiles - q;
+              const auto kernel = lane_kernel<T>(count, vectors, n.shared ? g.outs : 0, taps, stride_w);
+              for (int64_t u = side; u < std::min(unit_end, side + beside); u++) {
+                const int64_t column = (q * stride_w - part.w.pad - w.first) * L + (n.channel(u) - channel) / L * plane;
+                kernel({rows, line, column, part.weight + u * part.unit_size + first_row * row_size, part.w.taps, g.ins,
+                        part.w.dilation * L, stride_w * L, plane, g.out_pixel(part, image, p, q0 + q) + u * n.lanes,
+                        part.w.step * g.out_pitch, bias ? bias + u * n.lanes : nullptr, accumulate});
+              }
             }
           }
         }
       }
     }
-  });
+  };
+
+  // Many weights: whoever packs those of a bundle has them in cache for all images. Few: neighbouring bundles one after the other.
+  if (n.units * weights > 131072 && bundles >= 4 * cpu::get_num_threads()) {
+    for_each(bundles, operations, [&](int64_t i) {
+      const int64_t unit = i * n.bundle;
+      for (int64_t u = unit; u < n.end(unit); u++) pack(u);
+      for (int64_t j = 0; j < g.images * bands; j++) compute(unit, j / bands, j % bands * band);
+    });
+  } else {
+    for_each(n.units, 8.0 * n.units * most_taps * g.ins * n.lanes, pack);
+    for_each(g.images * bands * bundles, operations,
+             [&](int64_t i) { compute(i % bundles * n.bundle, i / bundles / bands, i / bundles % bands * band); });
+  }
 }
 
-// packed[unit][r][s / taps][c][s % taps][lane] = filter(lane)[offset(r, s, c)], the lanes of a unit being neighbouring filters.
+// out[r][s / taps][c][s % taps][lane] = filter(lane)[offset(r, s, c)], the lanes being neighbouring filters from `first` on.
 // direction: whether the terms c of a filter are contiguous (across), or its lanes (along), unless groups share a vector.
 template <class T, Source direction, class Filter, class Offset>
-void pack_lanes(int64_t filters, int64_t lanes, int64_t R, int64_t S, int64_t taps, int64_t ins, bool shared, T* packed,
-                const Filter& filter, const Offset& offset) {
+void pack_unit(int64_t first, int64_t lanes, int64_t R, int64_t S, int64_t taps, int64_t ins, bool shared, T* unit,
+               const Filter& filter, const Offset& offset) {
   constexpr int L = kLanes<T>;
   const int64_t step = taps * lanes;  // from channel to channel
-  for_each(filters / L, 8.0 * filters * R * S * ins, [&](int64_t i) {
-    const int64_t first = i * L, unit = first / lanes;
+  for (int64_t k = 0; k < lanes; k += L) {
+    const T* from = filter(first + k);
     for (int64_t r = 0; r < R; r++) {
       for (int64_t s = 0; s < S; s++) {
-        T* out = packed + ((unit * R + r) * S + s - s % taps) * ins * lanes + s % taps * lanes + first % lanes;
+        T* out = unit + (r * S + s - s % taps) * ins * lanes + s % taps * lanes + k;
         if (shared) {
           for (int64_t c = 0; c < ins; c++)
-            for (int64_t k = 0; k < L; k++) out[c * step + k] = filter(first + k)[offset(r, s, c)];
+            for (int64_t i = 0; i < L; i++) out[c * step + i] = filter(first + k + i)[offset(r, s, c)];
         } else if (direction == Source::along) {
-          for (int64_t c = 0; c < ins; c++) store(out + c * step, load(filter(first) + offset(r, s, c)));
+          for (int64_t c = 0; c < ins; c++) store(out + c * step, load(from + offset(r, s, c)));
         } else {
           for (int64_t c = 0; c < ins; c += L)
-            transpose(filter(first) + offset(r, s, c), filter(first + 1) - filter(first), out + c * step, step,
+            transpose(from + offset(r, s, c), filter(first + k + 1) - from, out + c * step, step,
                       std::make_integer_sequence<int, L>{});
         }
       }
     }
-  });
+  }
 }
 
 template <class T>
@@ -355,11 +371,15 @@ void grouped_forward(const ConvShape& sh, Array x, Array weight, Array bias, Arr
   const GroupedAxis h{sh.R, sh.stride_h, sh.pad_h, sh.dilation_h, sh.H, sh.P, sh.P, 0, 1};
   const GroupedAxis w{sh.S, sh.stride_w, sh.pad_w, sh.dilation_w, sh.W, sh.Q, sh.Q, 0, 1};
   const T* filters = weight.as<const T>();
-  pack_lanes<T, Source::across>(sh.K, vectors * kLanes<T>, sh.R, sh.S, joint_taps(w, vectors, shared), C, shared, packed,
-                                [&](int64_t k) { return filters + k * sh.gemm_k(); },
-                                [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
-  grouped_product<T>({sh.N, sh.groups, C, K, x.as<const T>(), x.pitch, y.as<T>(), y.pitch, {{h, w, packed}}}, bias.as<const T>(),
-                     sh.accumulate != 0);
+  const int64_t lanes = vectors * kLanes<T>, taps = joint_taps(w, vectors, shared);
+  const auto pack = [=](int64_t unit, T* out) {
+    pack_unit<T, Source::across>(unit * lanes, lanes, sh.R, sh.S, taps, C, shared, out, [&](int64_t k) {
+      return filters + k * sh.gemm_k();
+    }, [&](int64_t r, int64_t s, int64_t c) { return (r * sh.S + s) * C + c; });
+  };
+  grouped_product<T>(
+      {sh.N, sh.groups, C, K, x.as<const T>(), x.pitch, y.as<T>(), y.pitch, {{h, w, packed, sh.gemm_k() * lanes, pack}}},
+      bias.as<const T>(), sh.accumulate != 0);
 }
 
 // ---- backward_data ---------------------------------------------------------------------------------------------
@@ -392,16 +412,19 @@ void grouped_backward_data(const ConvShape& sh, Array dy, Array weight, Array bi
   const int vectors = unit_vectors<T>(K, C);
   const bool shared = shares_vectors<T>(K, C);
   const T* filters = weight.as<const T>();
+  const int64_t lanes = vectors * kLanes<T>;
   GroupedShape<T> g{sh.N, sh.groups, K, C, dy.as<const T>(), dy.pitch, dx.as<T>(), dx.pitch, {}};
   for (int64_t part = 0; part < sh.stride_h * sh.stride_w; part++) {
     const LaneClass h(part / sh.stride_w, sh.stride_h, sh.pad_h, sh.dilation_h, sh.P, sh.H, sh.R);
     const LaneClass w(part % sh.stride_w, sh.stride_w, sh.pad_w, sh.dilation_w, sh.Q, sh.W, sh.S);
     if (h.pixels == 0 || w.pixels == 0) continue;
-    pack_lanes<T, Source::along>(sh.C, vectors * kLanes<T>, h.taps, w.taps, joint_taps(w, vectors, shared), K, shared, packed,
-                                 [&](int64_t c) {
-      return filters + c / C * K * sh.gemm_k() + c % C;
-    }, [&](int64_t r, int64_t s, int64_t k) { return ((k * sh.R + h.last - r * h.step) * sh.S + w.last - s * w.step) * C; });
-    g.parts.push_back({h, w, packed});
+    const auto pack = [=](int64_t unit, T* out) {
+      pack_unit<T, Source::along>(unit * lanes, lanes, h.taps, w.taps, joint_taps(w, vectors, shared), K, shared, out,
+                                  [&](int64_t c) {
+        return filters + c / C * K * sh.gemm_k() + c % C;
+      }, [&](int64_t r, int64_t s, int64_t k) { return ((k * sh.R + h.last - r * h.step) * sh.S + w.last - s * w.step) * C; });
+    };
+    g.parts.push_back({h, w, packed, h.taps * w.taps * K * lanes, pack});
     packed += sh.C * h.taps * w.taps * K;
   }
   if (!g.parts.empty()) grouped_product<T>(g, bias.as<const T>(), sh.accumulate != 0);

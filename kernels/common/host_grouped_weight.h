@@ -124,8 +124,8 @@ void grouped_backward_weight(const ConvShape& sh, Array dy, Array x, Array dweig
   const LaneUnits<T> n(sh.groups, C, K, 1);
   auto* const kernel = lane_sums_kernel<T>(n.shared ? C : 0);
   for_each(cut.pieces * n.bundles(), 2.0 * cut.lines * sh.Q * cut.elements, [&](int64_t item) {
-    const int64_t unit = item % n.bundles() * n.bundle, bundle = std::min(units - unit, n.bundle), piece = item / n.bundles();
-    const int64_t channel = n.channel(unit), channels = n.bundle_channels(unit), line_size = cut.columns * L;
+    const int64_t unit = item % n.bundles() * n.bundle, bundle = n.end(unit) - unit, piece = item / n.bundles();
+    const int64_t channel = n.channel(unit), channels = n.channels(unit), line_size = cut.columns * L;
     const int64_t begin = piece * cut.lines / cut.pieces, end = (piece + 1) * cut.lines / cut.pieces;
     T* sums = partial + piece * cut.elements + unit * unit_size;
     alignas(64) T x_block[kMaxPlanes<T> * LaneCut<T>::kRows], dy_block[kMaxPlanes<T> * dy_plane];
