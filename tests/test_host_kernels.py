@@ -41,6 +41,9 @@ SHAPES = {
     "grouped_many_pixels": shape(2, 33, 47, 6, 10, 3, 3, pad=(1, 1), groups=2),
     "narrow_groups": shape(2, 8, 19, 32, 32, 3, 3, stride=(2, 1), pad=(1, 1), groups=8),
     "narrow_groups_far": shape(1, 25, 26, 32, 32, 3, 3, pad=(11, 11), dilation=(11, 11), groups=8),  # two do not fit
+    "groups_narrow": shape(1, 19, 30, 128, 16, 3, 3, stride=(2, 2), pad=(1, 1), groups=2),  # too wide side by side
+    "groups_widen": shape(1, 19, 30, 16, 128, 3, 3, stride=(2, 2), pad=(1, 1), groups=2),
+    "groups_heavy": shape(2, 7, 7, 512, 512, 3, 3, pad=(1, 1), groups=32),  # their weights are packed where they are used
     "depthwise": shape(2, 8, 9, 5, 5, 3, 3, stride=(2, 1), pad=(1, 1), groups=5),
     "depthwise_strips": shape(2, 9, 7, 29, 29, 3, 3, pad=(1, 1), groups=29),  # 16 channels, 8, and 5 by themselves
     "patches": shape(2, 6, 8, 17, 9, 2, 2, stride=(2, 2)),  # backward_data joins the two taps of a line
