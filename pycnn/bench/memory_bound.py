@@ -289,8 +289,9 @@ def _response(y, x):
 def _response_backward(dx, x):
     x, dy = x.astype(np.float64), upstream(x.shape).astype(np.float64)
     s = 2 + 1e-4 / 5 * _window_sums(x**2)
-    expected = dy * s**-0.75 - 1.5e-4 / 5 * x * _window_sums(dy * x * s**-1.75)
-    return worst(dx, expected, dy**2, 9)
+    own, others = dy * s**-0.75, dy * x * s**-1.75
+    expected = own - 1.5e-4 / 5 * x * _window_sums(others)
+    return worst(dx, expected, own**2 + (1.5e-4 / 5 * x) ** 2 * _window_sums(others**2), 9)
 
 
 def _unit(y, x):
