@@ -120,13 +120,14 @@ template <int G, int c, class T> Vec<T> channel_of(const T* pixel) {
   else return *pixel - Vec<T>{};
 }
 
+// Before the body of a function or lambda that must disappear into its caller, so that what it indexes becomes registers.
+#define INLINED __attribute__((always_inline))
+
 // f(0) ... f(n-1), their arguments constants.
-template <int... i, class F> inline __attribute__((always_inline)) void unrolled(std::integer_sequence<int, i...>, F f) {
+template <int... i, class F> INLINED inline void unrolled(std::integer_sequence<int, i...>, F f) {
   (f(std::integral_constant<int, i>{}), ...);
 }
-template <int n, class F> inline __attribute__((always_inline)) void unrolled(F f) {
-  unrolled(std::make_integer_sequence<int, n>{}, f);
-}
+template <int n, class F> INLINED inline void unrolled(F f) { unrolled(std::make_integer_sequence<int, n>{}, f); }
 
 // What a tile of neighbouring output pixels is computed from, and where it goes.
 template <class T> struct LaneTile {
@@ -143,15 +144,13 @@ template <class T> struct LaneTile {
 
 // sum[b] += channel c of the pixels at `in` * the weights of `taps` neighbouring taps.
 template <class T, int pixels, int vectors, int G, int c, int taps, int stride>
-inline __attribute__((always_inline)) void add_taps(const T* in, int64_t pixel_step, const T* weight,
-                                                    Vec<T> (&sum)[pixels][vectors]) {
+INLINED inline void add_taps(const T* in, int64_t pixel_step, const T* weight, Vec<T> (&sum)[pixels][vectors]) {
   constexpr int L = kLanes<T>;
   Vec<T> w[taps][vectors];
-  unrolled<taps * vectors>([&](auto i)
-                               __attribute__((always_inline)) { w[i / vectors][i % vectors] = load_once(weight + i * L); });
-  unrolled<(pixels - 1) * stride + taps>([&](auto j) __attribute__((always_inline)) {
+  unrolled<taps * vectors>([&](auto i) INLINED { w[i / vectors][i % vectors] = load_once(weight + i * L); });
+  unrolled<(pixels - 1) * stride + taps>([&](auto j) INLINED {
     const Vec<T> x = channel_of<G, c>(in + j * pixel_step);
-    unrolled<taps * vectors>([&](auto i) __attribute__((always_inline)) {
+    unrolled<taps * vectors>([&](auto i) INLINED {
       constexpr int from = j - i / vectors, b = from / stride;
       if constexpr (from >= 0 && from % stride == 0 && b < pixels) sum[b][i % vectors] += x * w[i / vectors][i % vectors];
     });
@@ -163,16 +162,14 @@ inline __attribute__((always_inline)) void add_taps(const T* in, int64_t pixel_s
 template <class T, int pixels, int vectors, int G, int taps, int stride> void lane_tile(const LaneTile<T>& t) {
   constexpr int L = kLanes<T>, size = taps * vectors * L;
   Vec<T> sum[pixels][vectors] = {};
-  unrolled<pixels>([&](auto b) __attribute__((always_inline)) { __builtin_prefetch(t.out + b * t.out_step, 1); });
+  unrolled<pixels>([&](auto b) INLINED { __builtin_prefetch(t.out + b * t.out_step, 1); });
   const int64_t step = taps > 1 ? L : t.pixel_step;
   const T* weight = t.weight;
   for (int64_t r = 0; r < t.rows; r++) {
     const T* in = t.line[r] + t.column;
     for (int64_t s = 0; s < t.S; s += taps, in += taps * t.tap_step) {
       if constexpr (G > 0) {
-        unrolled<G>([&](auto c) __attribute__((always_inline)) {
-          add_taps<T, pixels, vectors, G, c, taps, stride>(in, step, weight + c * size, sum);
-        });
+        unrolled<G>([&](auto c) INLINED { add_taps<T, pixels, vectors, G, c, taps, stride>(in, step, weight + c * size, sum); });
         weight += G * size;
       } else {
         const T* plane = in;
@@ -183,17 +180,14 @@ template <class T, int pixels, int vectors, int G, int taps, int stride> void la
     }
   }
   if (t.bias) {
-    unrolled<pixels * vectors>(
-        [&](auto i) __attribute__((always_inline)) { sum[i / vectors][i % vectors] += load(t.bias + i % vectors * L); });
+    unrolled<pixels * vectors>([&](auto i) INLINED { sum[i / vectors][i % vectors] += load(t.bias + i % vectors * L); });
   }
   if (t.add) {
-    unrolled<pixels * vectors>([&](auto i) __attribute__((always_inline)) {
-      sum[i / vectors][i % vectors] += load(t.out + i / vectors * t.out_step + i % vectors * L);
-    });
+    unrolled<pixels * vectors>(
+        [&](auto i) INLINED { sum[i / vectors][i % vectors] += load(t.out + i / vectors * t.out_step + i % vectors * L); });
   }
-  unrolled<pixels * vectors>([&](auto i) __attribute__((always_inline)) {
-    store(t.out + i / vectors * t.out_step + i % vectors * L, sum[i / vectors][i % vectors]);
-  });
+  unrolled<pixels * vectors>(
+      [&](auto i) INLINED { store(t.out + i / vectors * t.out_step + i % vectors * L, sum[i / vectors][i % vectors]); });
 }
 
 template <class T> using LaneKernel = void (*)(const LaneTile<T>&);

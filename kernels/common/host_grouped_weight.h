@@ -42,7 +42,7 @@ template <class T, int G, int taps, int stride>
 void lane_sums(const LaneBlock<T>& b, int64_t x, T* sums, int64_t tap_size, bool add) {
   constexpr int L = kLanes<T>, channels = lane_channels<G, taps>;
   Vec<T> sum[taps][channels];
-  unrolled<taps * channels>([&](auto i) __attribute__((always_inline)) {
+  unrolled<taps * channels>([&](auto i) INLINED {
     sum[i / channels][i % channels] = add ? load(sums + i / channels * tap_size + i % channels * L) : Vec<T>{};
   });
   const T* dy = b.dy;
@@ -51,14 +51,13 @@ void lane_sums(const LaneBlock<T>& b, int64_t x, T* sums, int64_t tap_size, bool
     if constexpr (stride > 0) {
       constexpr int most = (taps - 1) / stride;
       // Pixels q * stride ... of x meet pixels q - first ... q - last of dy.
-      const auto add_pixels = [&](int64_t q, auto first, auto last) __attribute__((always_inline)) {
+      const auto add_pixels = [&](int64_t q, auto first, auto last) INLINED {
         Vec<T> gradient[taps];
-        unrolled<last - first + 1>(
-            [&](auto i) __attribute__((always_inline)) { gradient[first + i] = load_once(dy + (q - first - i) * L); });
-        unrolled<std::min<int>(stride, taps - first * stride) * channels>([&](auto i) __attribute__((always_inline)) {
+        unrolled<last - first + 1>([&](auto i) INLINED { gradient[first + i] = load_once(dy + (q - first - i) * L); });
+        unrolled<std::min<int>(stride, taps - first * stride) * channels>([&](auto i) INLINED {
           constexpr int pixel = i / channels, c = i % channels;
           const Vec<T> value = channel_of<G, c>(in + (q * stride + pixel) * L + (G ? 0 : c));
-          unrolled<last - first + 1>([&](auto j) __attribute__((always_inline)) {
+          unrolled<last - first + 1>([&](auto j) INLINED {
             constexpr int tap = pixel + (first + j) * stride;
             if constexpr (tap < taps) sum[tap][c] += value * gradient[first + j];
           });
@@ -66,39 +65,37 @@ void lane_sums(const LaneBlock<T>& b, int64_t x, T* sums, int64_t tap_size, bool
       };
       const std::integral_constant<int, 0> none;
       const std::integral_constant<int, most> all;
-      unrolled<most>([&](auto i) __attribute__((always_inline)) { add_pixels(i, none, i); });
+      unrolled<most>([&](auto i) INLINED { add_pixels(i, none, i); });
       for (int64_t q = most; q < b.Q; q++) add_pixels(q, none, all);
-      unrolled<most>([&](auto i)
-                         __attribute__((always_inline)) { add_pixels(b.Q + i, std::integral_constant<int, i + 1>(), all); });
+      unrolled<most>([&](auto i) INLINED { add_pixels(b.Q + i, std::integral_constant<int, i + 1>(), all); });
     } else {
       for (int64_t q = 0; q < b.Q; q++, in += b.pixel_step) {
         const Vec<T> gradient = load_once(dy + q * L);
-        unrolled<taps * channels>([&](auto i) __attribute__((always_inline)) {
+        unrolled<taps * channels>([&](auto i) INLINED {
           constexpr int tap = i / channels, c = i % channels;
           sum[tap][c] += channel_of<G, c>(in + tap * b.tap_step + (G ? 0 : c)) * gradient;
         });
       }
     }
   }
-  unrolled<taps * channels>([&](auto i) __attribute__((always_inline)) {
-    store(sums + i / channels * tap_size + i % channels * L, sum[i / channels][i % channels]);
-  });
+  unrolled<taps * channels>(
+      [&](auto i) INLINED { store(sums + i / channels * tap_size + i % channels * L, sum[i / channels][i % channels]); });
 }
 
 // The sums of one unit of filters.
 template <class T, int G> void lane_sums_of_taps(const ConvShape& sh, const LaneBlock<T>& b, int64_t columns, T* sums, bool add) {
-  constexpr int L = kLanes<T>;
+  constexpr int L = kLanes<T>, two = G ? 0 : 2;  // where groups share a vector, taps are not joint under a stride
   const int64_t C = sh.group_C(), tap_size = C * L;
   const int64_t stride = sh.stride_w <= 2 && sh.dilation_w == 1 && sh.Q >= 2 ? sh.stride_w : 0;
   for (int64_t plane = 0; plane < C; plane += L) {
     for (int64_t r = 0; r < sh.R; r++) {
       for (int64_t s = 0; s < sh.S; s += 3) {
         const int64_t count = std::min<int64_t>(3, sh.S - s), step = count == 1 ? lane_channels<G, 1> : lane_channels<G, 3>;
-        auto *const kernel = count == 1    ? lane_sums<T, G, 1, 0>
+        auto* const kernel = count == 1    ? lane_sums<T, G, 1, 0>
                              : count == 2  ? lane_sums<T, G, 2, 0>
                              : stride == 1 ? lane_sums<T, G, 3, 1>
-                                           : stride == 2 ? lane_sums < T,
-                    G, 3, G ? 0 : 2 > : lane_sums<T, G, 3, 0>;
+                             : stride == 2 ? lane_sums<T, G, 3, two>
+                                           : lane_sums<T, G, 3, 0>;
         const int64_t x = plane / L * LaneCut<T>::kRows + r * sh.dilation_h * columns * L + s * b.tap_step;
         for (int64_t c = 0; c < std::min<int64_t>(C, L); c += step)
           kernel(b, x + c, sums + ((r * sh.S + s) * C + plane + c) * L, tap_size, add);

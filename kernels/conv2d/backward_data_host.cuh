@@ -9,6 +9,7 @@ Memory    the class's taps are read as rows (r,s,k), as weight stores them; each
           with a dx much larger than dy most of the products would be with zero: then dy * weight is computed for all taps
           (r,s,c) of a pixel of dy at once, and each row of it is added to the pixels of dx it touches, in order.
           Taps that lie side by side under a stride of S join: their channels are those of one pixel, S times as wide.
+          Narrow groups: no matrix, all classes from one copy of dy's lines (common/host_grouped.h).
 Threads   over blocks of pixels and channels, one class after the other; over bands of lines of dx where rows are added
 Limit     a strided convolution gathers dy once per class
 Next      backward_weight_host.cuh sums over pixels instead

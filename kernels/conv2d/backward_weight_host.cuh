@@ -4,7 +4,7 @@ conv2d backward-weight (wgrad) for the CPU: implicit GEMM whose sums run over th
 Math      dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n, p*stride-pad+r*dilation, q*stride-pad+s*dilation, c]
 Memory    im2col(x) is gathered as it lies, at most 256 pixels at a time, and dy packed as strips, or read where it lies for few
           columns of x. The pixels are cut into chunks by shape alone; each chunk has its own partial dweight in the workspace,
-          and they are added in order at the end.
+          and they are added in order at the end. Narrow groups: no matrix, sums in registers (common/host_grouped_weight.h).
 Threads   over chunks and blocks of columns (r,s,c)
 Limit     the gather takes as long as the product at K = 16, more below; under 1x1 filters a third
 Next      gemm/gemm_host.cuh is the micro-kernel without a gather

@@ -6,7 +6,7 @@ Memory    each block of pixels gathers its rows of im2col(x), at most 256 terms 
           (transposed: filters along vectors), once into the workspace where several blocks of pixels share it. A tap
           outside the image is a zero that is multiplied: an infinite weight gives NaN there, as in PyTorch.
           Under 1x1 filters x is read where it lies. One channel and at most half a vector of filters: vectors along pixels
-          instead, x read as it lies.
+          instead, x read as it lies. Narrow groups: no matrix, lines of x copied as planes (common/host_grouped.h).
 Threads   over blocks of pixels and filters; a sum is never shared, so its bits do not depend on the number of threads
 Limit     the gather takes 5 to 10 % of the time at K = 64, twice that at K = 32; a vector of filters is half empty at K = 8
 Next      backward_data_host.cuh is the same product on dy
