@@ -97,18 +97,6 @@ __device__ __forceinline__ T* unknown(T* p) {
   return p;
 }
 
-// w, which is in a register from here on: g++ would read it from memory again for each product, and a CPU's two loads a cycle
-// leave none for what it is multiplied with.
-template <class W>
-__device__ __forceinline__ W held(W w) {
-#if defined(__x86_64__) && !PYCNN_CUDA
-  if constexpr (sizeof(W) >= 16) asm("" : "+x"(w));
-#elif defined(__aarch64__) && !PYCNN_CUDA
-  if constexpr (sizeof(W) >= 16) asm("" : "+w"(w));
-#endif
-  return w;
-}
-
 // V times the same number.
 template <int V, class A>
 __device__ __forceinline__ Wide<A, V> wide(A value) {
@@ -167,6 +155,16 @@ __device__ __forceinline__ Wide<A, V> load_wide(const T* p) {
   LANES for (int i = 0; i < V; i++) lanes[i] = A(loaded[i]);
   std::memcpy(&w, lanes, sizeof w);
   return w;
+}
+
+// The same, into a register of a CPU: g++ 12 would load numbers of type A again for each product, and two loads a cycle leave none
+// for what they are multiplied with.
+template <class A, int V, class T>
+__device__ __forceinline__ Wide<A, V> load_once(const T* p) {
+#if !PYCNN_CUDA
+  if constexpr (std::is_same_v<T, A>) return *reinterpret_cast<const volatile typename WideOf<A, V>::in_memory*>(p);
+#endif
+  return load_wide<A, V>(p);
 }
 
 // Rounds to T and writes V numbers. On a GPU p must be a multiple of their size.

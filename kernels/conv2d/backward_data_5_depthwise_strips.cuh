@@ -36,7 +36,7 @@ __device__ __forceinline__ void add_gradients(const T* dy, int64_t dy_pitch, int
     UNROLLED for (int i = -kReach<kStride>; i <= (kRows - 1) / kStride; i++) {
       if (!kInside && (p0 + i < 0 || p0 + i >= sh.P)) continue;
       UNROLLED for (int k = 0; k < kWides; k++) {
-        const auto value = held(load_wide<A, V>(pixel + i * line + k * V));
+        const auto value = load_once<A, V>(pixel + i * line + k * V);
         UNROLLED for (int a = 0; a < kRows; a++) {
           UNROLLED for (int b = 0; b < kColumns; b++) {
             const int r = a - i * kStride, s = b - j * kStride;

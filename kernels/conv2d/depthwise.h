@@ -113,12 +113,14 @@ template <class A, int V, int kWides> struct FilterTaps {
   const A* taps;
   int64_t step;
   FilterTaps(const A* taps, int64_t step) : taps(taps), step(step) {}
-  __forceinline__ Wide<A, V> at(int r, int s, int k) const { return load_wide<A, V>(taps + (r * 3 + s) * step + k * V); }
+  const A* place(int r, int s, int k) const { return taps + (r * 3 + s) * step + k * V; }
+  __forceinline__ Wide<A, V> at(int r, int s, int k) const { return load_wide<A, V>(place(r, s, k)); }
   template <int kColumns> __forceinline__ auto column(int s) const {
     if constexpr (kColumns > 1) return *this;
     else {
       Column c;
-      UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int k = 0; k < kWides; k++) c.tap[r][k] = held(at(r, s, k));
+      UNROLLED for (int r = 0; r < 3; r++) UNROLLED for (int k = 0; k < kWides; k++) c.tap[r][k] =
+          load_once<A, V>(place(r, s, k));
       return c;
     }
   }

@@ -28,7 +28,7 @@ __device__ __forceinline__ void add_products(const T* x, int64_t x_pitch, int h0
     UNROLLED for (int i = 0; i < (kRows - 1) * kStride + 3; i++) {
       if (!kInside && (h0 + i < 0 || h0 + i >= sh.H)) continue;
       UNROLLED for (int k = 0; k < kWides; k++) {
-        const auto value = held(load_wide<A, V>(pixel + i * line + k * V));
+        const auto value = load_once<A, V>(pixel + i * line + k * V);
         UNROLLED for (int a = 0; a < kRows; a++) {
           UNROLLED for (int b = 0; b < kTileColumns; b++) {
             const int r = i - a * kStride, s = j - b * kStride;
