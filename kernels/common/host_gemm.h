@@ -29,9 +29,6 @@ template <class F> void for_each(int64_t items, double operations, F f) {
   });
 }
 
-// With at most so many columns copying a's would take longer than reading them where they are.
-inline constexpr int kColumnsInPlace = 64;
-
 // Whether all of b is packed first, into the workspace: where several blocks of rows share it.
 inline bool packs_first(int64_t M) { return M > kBlockRows; }
 

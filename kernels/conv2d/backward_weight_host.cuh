@@ -39,6 +39,9 @@ const char* conv2d_backward_weight_host_supports(const ConvShape& sh, const Requ
   return nullptr;
 }
 
+// With at most so many columns of dweight packing dy would take longer than reading it where it lies.
+inline constexpr int kColumnsInPlace = 64;
+
 // One piece: columns [n, n + width) of dweight from the pixels [begin, end).
 template <class T, class DY, class X>
 void wgrad_block(const DY& dy, const X& x, int64_t K, int64_t n, int64_t width, int64_t begin, int64_t end, T* dweight,
